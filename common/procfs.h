@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * procfs - processor time, memory and descriptors of a process, from /proc.
+ */
+#ifndef MUSTER_PROCFS_H
+#define MUSTER_PROCFS_H
+
+#include "common/check.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct procfs_sample {
+    uint64_t cpu_user_ms;
+    uint64_t cpu_system_ms;
+    uint64_t rss_bytes;
+    int64_t fd_count;        /* -1: not known */
+    uint64_t start_ticks;    /* start time of the process, clock ticks after boot */
+    int thread_count;
+    char state;              /* R S D T Z … */
+};
+
+/* Keeps /proc/<pid>/stat open so that sampling is one pread(2) and one stat(2). */
+struct procfs {
+    pid_t pid;
+    int stat_fd;
+};
+
+MUST_USE int procfs_open(struct procfs *procfs, pid_t pid); /* 0 or -errno */
+void procfs_close(struct procfs *procfs);
+MUST_USE int procfs_sample(struct procfs *procfs, struct procfs_sample *out);
+
+/* Pure: parses the content of a stat file (the command may hold spaces and
+ * parentheses). 0 or -EPROTO. */
+MUST_USE int procfs_parse_stat(const char *text, size_t len, struct procfs_sample *out);
+
+/* Private memory (Private_Clean + Private_Dirty) of a process from
+ * smaps_rollup, bytes, or -errno. Costs a walk over its page tables. */
+int64_t procfs_private_bytes(pid_t pid);
+
+#endif

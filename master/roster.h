@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * roster - who is in the cluster: the slots, the workers in them, and the
+ * obituaries of those that were.
+ *
+ * Plain data and its transitions; no sockets, no processes, no clock. The
+ * roster owns its slots and workers. A worker's handles (pidfd, control
+ * connection) belong to other modules, which find them through `pid`.
+ *
+ * A slot is a position in the listener groups. It may hold several workers at
+ * once while one generation replaces another: the newest one that is READY
+ * owns the slot's sockets.
+ *
+ *   a worker:  STARTING -> READY <-> SUSPECT
+ *                  |         |          |
+ *                  |         v          v
+ *                  |      DRAINING -----+--> (dead)
+ *                  +---------------------^
+ *
+ *   a slot shows the state of its best worker; without one it is EMPTY, or
+ *   BACKOFF while it waits to start one.
+ */
+#ifndef MUSTER_ROSTER_H
+#define MUSTER_ROSTER_H
+
+#include "common/ipc.h"
+#include "common/metrics.h"
+#include "common/procfs.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+/* X(NAME, name) */
+#define WORKER_STATES(X)                                                                           \
+    X(STARTING, "starting")                                                                        \
+    X(READY, "ready")                                                                              \
+    X(SUSPECT, "suspect")                                                                          \
+    X(DRAINING, "draining")                                                                        \
+    X(DEAD, "dead")
+#define ROSTER_ENUM_WORKER(name, text) WORKER_##name,
+enum worker_state { WORKER_STATES(ROSTER_ENUM_WORKER) WORKER_STATE_COUNT };
+
+#define SLOT_STATES(X)                                                                             \
+    X(EMPTY, "empty")                                                                              \
+    X(BACKOFF, "backoff")                                                                          \
+    X(STARTING, "starting")                                                                        \
+    X(READY, "ready")                                                                              \
+    X(SUSPECT, "suspect")                                                                          \
+    X(DRAINING, "draining")
+#define ROSTER_ENUM_SLOT(name, text) SLOT_##name,
+enum slot_state { SLOT_STATES(ROSTER_ENUM_SLOT) SLOT_STATE_COUNT };
+
+/* Why a worker ended or was told to; label of muster_worker_restarts_total. */
+#define DEATH_REASONS(X)                                                                           \
+    X(NONE, "none")                  /* still alive */                                             \
+    X(CRASH, "crash")                /* died of a signal that nobody here sent */                  \
+    X(EXIT, "exit")                  /* exited by itself */                                        \
+    X(SPAWN_FAILED, "spawn_failed")  /* could not be started at all */                             \
+    X(START_TIMEOUT, "start_timeout") /* never said READY */                                       \
+    X(HANG, "hang")                  /* reported nothing for hang_timeout */                       \
+    X(PROTOCOL, "protocol")          /* sent nonsense on the control socket */                     \
+    X(RESTART, "restart")            /* somebody asked */                                          \
+    X(RELOAD, "reload")              /* replaced by a new generation */                            \
+    X(SCALE_DOWN, "scale_down")                                                                    \
+    X(SHUTDOWN, "shutdown")
+#define ROSTER_ENUM_REASON(name, text) DEATH_##name,
+enum death_reason { DEATH_REASONS(ROSTER_ENUM_REASON) DEATH_REASON_COUNT };
+
+const char *worker_state_name(enum worker_state state);
+const char *slot_state_name(enum slot_state state);
+const char *death_reason_name(enum death_reason reason);
+
+enum {
+    ROSTER_OBITUARIES = 8,       /* kept for each slot */
+    ROSTER_WORKERS_PER_SLOT = 4, /* generations that can pile up in one slot */
+    ROSTER_BUILD_SIZE = 32,
+    ROSTER_CAUSE_SIZE = 96,
+};
+
+struct obituary {
+    int64_t wall_ms;
+    pid_t pid;
+    uint64_t generation;
+    int64_t age_ms;
+    enum death_reason reason;
+    int exit_code;   /* -1 when it died of a signal */
+    int exit_signal; /* 0 when it exited */
+    bool core_dumped;
+    bool was_ready;
+    char cause[ROSTER_CAUSE_SIZE]; /* "killed by SIGSEGV (core dumped)", "exited with status 78: …" */
+    uint64_t requests;             /* from its last report */
+    int64_t connections;           /* open at its last report */
+    uint64_t rss_bytes;
+};
+
+struct worker {
+    TAILQ_ENTRY(worker) in_roster; /* all workers, oldest first */
+    TAILQ_ENTRY(worker) in_slot;   /* those of the slot, newest first */
+    int slot;
+    pid_t pid;
+    uint64_t generation;
+    enum worker_state state;
+    char build[ROSTER_BUILD_SIZE]; /* version it reported, "" before HELLO */
+
+    int64_t started_ms;       /* monotonic; so are all below */
+    int64_t state_since_ms;
+    int64_t ready_ms;         /* 0: never was */
+    int64_t last_report_ms;   /* 0: none yet */
+    int64_t drain_deadline_ms; /* when the worker cuts what remains */
+    bool connected;           /* its control connection is up */
+    bool drain_sent;
+    bool done;                /* said GOODBYE */
+    enum death_reason ending; /* why it was told to end, NONE if it was not */
+    int kill_signal;          /* the last signal sent to end it by force, 0: none */
+    int64_t kill_sent_ms;
+
+    struct slot_set assigned;  /* what it was last told to poll */
+    struct slot_set confirmed; /* what it last said it polls */
+    uint64_t assign_epoch;     /* of `assigned` */
+    uint64_t confirmed_epoch;
+
+    struct metrics metrics;    /* its last snapshot */
+    struct procfs_sample proc; /* zeros until sampled */
+    double cpu_percent;        /* of one processor, over the last interval */
+    double request_rate;       /* per second, over the last interval */
+    double accept_rate;
+};
+
+TAILQ_HEAD(worker_list, worker);
+
+struct slot {
+    int index;
+    bool wanted;               /* index is among the desired workers */
+    struct worker_list workers; /* newest first */
+    int worker_count;
+    enum slot_state shown;     /* last state logged */
+    int64_t state_since_ms;
+
+    int early_deaths;          /* in a row */
+    int64_t backoff_ms;        /* the last one used, 0: none */
+    int64_t start_at_ms;       /* not before (monotonic) */
+    uint64_t restarts;         /* replacements for workers that were not asked to end */
+    bool restart_requested;    /* replace the worker once, as a reload does */
+
+    struct obituary obituary[ROSTER_OBITUARIES]; /* ring */
+    unsigned obituary_count;                     /* ever; the newest is at (count - 1) % ROSTER_OBITUARIES */
+};
+
+struct roster {
+    int slot_count;
+    struct slot *slots;
+    struct worker_list workers;
+    int worker_count;
+    int desired;               /* workers wanted now */
+    uint64_t generation;       /* of workers started from now on */
+    uint64_t restarts[DEATH_REASON_COUNT]; /* ever, by reason; including those that were asked to end */
+
+    /* the cluster's restart budget */
+    int64_t budget_window_ms;  /* start of the current window */
+    int budget_used;
+    bool budget_exhausted;
+};
+
+MUST_USE struct roster *roster_new(int slot_count); /* NULL: no memory */
+void roster_free(struct roster **roster);
+
+/* A new worker in STARTING. NULL: no memory, or the slot is full. */
+struct worker *roster_add(struct roster *roster, int slot, pid_t pid, int64_t now_ms);
+/* Unlinks and frees a worker that is DEAD. */
+void roster_remove(struct roster *roster, struct worker *worker);
+struct worker *roster_find_pid(const struct roster *roster, pid_t pid);
+
+/* The checked state change: an illegal one is our bug and aborts. */
+void worker_enter(struct worker *worker, enum worker_state state, int64_t now_ms);
+
+/* The newest READY worker of a slot, or NULL. */
+struct worker *slot_ready_worker(const struct slot *slot);
+/* READY if any worker is, else SUSPECT, STARTING, DRAINING, BACKOFF, EMPTY. */
+enum slot_state slot_state_now(const struct slot *slot, int64_t now_ms);
+
+/* How many workers are in this state. */
+int roster_count(const struct roster *roster, enum worker_state state);
+int roster_count_slots(const struct roster *roster, enum slot_state state, int64_t now_ms);
+
+void slot_add_obituary(struct slot *slot, const struct obituary *obituary);
+/* n = 0 is the newest; NULL when there are not that many. */
+const struct obituary *slot_obituary(const struct slot *slot, unsigned n);
+
+#endif
