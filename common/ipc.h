@@ -32,7 +32,8 @@ struct ipc_message {
     uint32_t contract;      /* CONTRACT_VERSION of the sender */
     struct slice fields;    /* borrowed from the datagram */
     int fds[CONTRACT_MAX_FDS];
-    int fd_count; /* owned by whoever received the message, until ipc_take_fd() or ipc_close_fds() */
+    int fd_count; /* owned by whoever received the message, until ipc_take_fd() or ipc_close_fds()
+                   */
 };
 
 /* 0, or -EPROTO when the datagram is not a well-formed message. */
@@ -43,7 +44,8 @@ bool ipc_get_u32(const struct ipc_message *message, enum message_field field, ui
 bool ipc_get_u64(const struct ipc_message *message, enum message_field field, uint64_t *out);
 bool ipc_get_bytes(const struct ipc_message *message, enum message_field field, struct slice *out);
 /* Copies at most size-1 bytes and a NUL; bytes below 0x20 become '?'. */
-bool ipc_get_str(const struct ipc_message *message, enum message_field field, char *out, size_t size);
+bool ipc_get_str(const struct ipc_message *message, enum message_field field, char *out,
+                 size_t size);
 
 /* The n-th descriptor, now the caller's; -1 if there is none. */
 int ipc_take_fd(struct ipc_message *message, int n);
@@ -82,7 +84,7 @@ struct ipc_queue {
     int count;
 };
 
-enum { IPC_QUEUE_MAX = 64 };
+enum { IPC_QUEUE_MAX = 256 };
 
 /* Sends at once if nothing waits. 0 sent, 1 queued, -ENOBUFS when the queue is
  * full, -errno when the connection is over. Descriptors are duplicated when
@@ -117,6 +119,7 @@ static inline bool slot_set_has(const struct slot_set *set, unsigned slot)
 }
 
 void ipc_put_slots(struct buf *out, enum message_field field, const struct slot_set *set);
-bool ipc_get_slots(const struct ipc_message *message, enum message_field field, struct slot_set *out);
+bool ipc_get_slots(const struct ipc_message *message, enum message_field field,
+                   struct slot_set *out);
 
 #endif
