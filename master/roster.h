@@ -54,15 +54,15 @@ enum slot_state { SLOT_STATES(ROSTER_ENUM_SLOT) SLOT_STATE_COUNT };
 
 /* Why a worker ended or was told to; label of muster_worker_restarts_total. */
 #define DEATH_REASONS(X)                                                                           \
-    X(NONE, "none")                  /* still alive */                                             \
-    X(CRASH, "crash")                /* died of a signal that nobody here sent */                  \
-    X(EXIT, "exit")                  /* exited by itself */                                        \
-    X(SPAWN_FAILED, "spawn_failed")  /* could not be started at all */                             \
+    X(NONE, "none")                   /* still alive */                                            \
+    X(CRASH, "crash")                 /* died of a signal that nobody here sent */                 \
+    X(EXIT, "exit")                   /* exited by itself */                                       \
+    X(SPAWN_FAILED, "spawn_failed")   /* could not be started at all */                            \
     X(START_TIMEOUT, "start_timeout") /* never said READY */                                       \
-    X(HANG, "hang")                  /* reported nothing for hang_timeout */                       \
-    X(PROTOCOL, "protocol")          /* sent nonsense on the control socket */                     \
-    X(RESTART, "restart")            /* somebody asked */                                          \
-    X(RELOAD, "reload")              /* replaced by a new generation */                            \
+    X(HANG, "hang")                   /* reported nothing for hang_timeout */                      \
+    X(PROTOCOL, "protocol")           /* sent nonsense on the control socket */                    \
+    X(RESTART, "restart")             /* somebody asked */                                         \
+    X(RELOAD, "reload")               /* replaced by a new generation */                           \
     X(SCALE_DOWN, "scale_down")                                                                    \
     X(SHUTDOWN, "shutdown")
 #define ROSTER_ENUM_REASON(name, text) DEATH_##name,
@@ -89,7 +89,8 @@ struct obituary {
     int exit_signal; /* 0 when it exited */
     bool core_dumped;
     bool was_ready;
-    char cause[ROSTER_CAUSE_SIZE]; /* "killed by SIGSEGV (core dumped)", "exited with status 78: …" */
+    char cause[ROSTER_CAUSE_SIZE]; /* "killed by SIGSEGV (core dumped)", "exited with status 78: …"
+                                    */
     uint64_t requests;             /* from its last report */
     int64_t connections;           /* open at its last report */
     uint64_t rss_bytes;
@@ -104,17 +105,22 @@ struct worker {
     enum worker_state state;
     char build[ROSTER_BUILD_SIZE]; /* version it reported, "" before HELLO */
 
-    int64_t started_ms;       /* monotonic; so are all below */
+    int64_t started_ms; /* monotonic; so are all below */
     int64_t state_since_ms;
-    int64_t ready_ms;         /* 0: never was */
-    int64_t last_report_ms;   /* 0: none yet */
+    int64_t ready_ms;          /* 0: never was */
+    int64_t last_report_ms;    /* 0: none yet */
     int64_t drain_deadline_ms; /* when the worker cuts what remains */
-    bool connected;           /* its control connection is up */
+    bool connected;            /* its control connection is up */
+    bool replace;              /* to be replaced by a new one, as a reload does */
     bool drain_sent;
     bool done;                /* said GOODBYE */
     enum death_reason ending; /* why it was told to end, NONE if it was not */
     int kill_signal;          /* the last signal sent to end it by force, 0: none */
     int64_t kill_sent_ms;
+
+    /* Handles of the modules that hold its process and its control connection. */
+    struct child *child;
+    struct peer *peer;
 
     struct slot_set assigned;  /* what it was last told to poll */
     struct slot_set confirmed; /* what it last said it polls */
@@ -132,20 +138,20 @@ TAILQ_HEAD(worker_list, worker);
 
 struct slot {
     int index;
-    bool wanted;               /* index is among the desired workers */
+    bool wanted;                /* index is among the desired workers */
     struct worker_list workers; /* newest first */
     int worker_count;
-    enum slot_state shown;     /* last state logged */
+    enum slot_state shown; /* last state logged */
     int64_t state_since_ms;
 
-    int early_deaths;          /* in a row */
-    int64_t backoff_ms;        /* the last one used, 0: none */
-    int64_t start_at_ms;       /* not before (monotonic) */
-    uint64_t restarts;         /* replacements for workers that were not asked to end */
-    bool restart_requested;    /* replace the worker once, as a reload does */
+    int early_deaths;       /* in a row */
+    int64_t backoff_ms;     /* the last one used, 0: none */
+    int64_t start_at_ms;    /* not before (monotonic) */
+    uint64_t restarts;      /* replacements for workers that were not asked to end */
+    uint64_t roll_failures; /* replacements that died before READY while the old worker served */
 
     struct obituary obituary[ROSTER_OBITUARIES]; /* ring */
-    unsigned obituary_count;                     /* ever; the newest is at (count - 1) % ROSTER_OBITUARIES */
+    unsigned obituary_count; /* ever; the newest is at (count - 1) % ROSTER_OBITUARIES */
 };
 
 struct roster {
@@ -153,12 +159,15 @@ struct roster {
     struct slot *slots;
     struct worker_list workers;
     int worker_count;
-    int desired;               /* workers wanted now */
-    uint64_t generation;       /* of workers started from now on */
-    uint64_t restarts[DEATH_REASON_COUNT]; /* ever, by reason; including those that were asked to end */
+    int desired;         /* workers wanted now */
+    uint64_t generation; /* of workers started from now on */
+    uint64_t
+        restarts[DEATH_REASON_COUNT]; /* ever, by reason; including those that were asked to end */
+
+    int64_t last_start_ms; /* of any worker, 0: never */
 
     /* the cluster's restart budget */
-    int64_t budget_window_ms;  /* start of the current window */
+    int64_t budget_window_ms; /* start of the current window */
     int budget_used;
     bool budget_exhausted;
 };
@@ -174,6 +183,14 @@ struct worker *roster_find_pid(const struct roster *roster, pid_t pid);
 
 /* The checked state change: an illegal one is our bug and aborts. */
 void worker_enter(struct worker *worker, enum worker_state state, int64_t now_ms);
+
+/* Makes slots 0..desired-1 wanted and the others not. */
+void roster_set_desired(struct roster *roster, int desired);
+
+/* STARTING, READY or SUSPECT: takes part in the cluster. */
+bool worker_is_live(const struct worker *worker);
+/* Of an older configuration, or asked to be replaced. */
+bool worker_is_outdated(const struct roster *roster, const struct worker *worker);
 
 /* The newest READY worker of a slot, or NULL. */
 struct worker *slot_ready_worker(const struct slot *slot);
