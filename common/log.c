@@ -273,7 +273,7 @@ static void put_value(struct line *line, const struct log_field *field, bool jso
         if (json || needs_quotes(string))
             put_quoted(line, string, json);
         else
-            line_put_str(line, string);
+            put_escaped_str(line, string, json);
         break;
     }
 }

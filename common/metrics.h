@@ -96,11 +96,13 @@ void metrics_encode(const struct metrics *metrics, struct buf *out);
  * whatever the bytes are. */
 MUST_USE int metrics_decode(const void *data, size_t len, struct metrics *out);
 
-/* Adds the counters, statuses, slots and histograms; gauges only if asked. */
+/* Adds the counters, statuses, slots and histograms; gauges only if asked. Of
+ * LOOP_LAG_NS and OLDEST_REQUEST_MS the larger one is kept, others are added. */
 void metrics_add(struct metrics *into, const struct metrics *from, bool with_gauges);
 
-/* 0 if every counter of `now` is at least what it was in `before`,
- * -ERANGE otherwise: a process whose counters fall is not to be believed. */
+/* 0 if every counter of `now` is at least what it was in `before` (the sums of
+ * histograms may run round 2^64), -ERANGE otherwise: a process whose counters
+ * fall is not to be believed. */
 MUST_USE int metrics_check_monotone(const struct metrics *now, const struct metrics *before);
 
 #endif
