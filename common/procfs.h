@@ -15,16 +15,20 @@ struct procfs_sample {
     uint64_t cpu_user_ms;
     uint64_t cpu_system_ms;
     uint64_t rss_bytes;
-    int64_t fd_count;        /* -1: not known */
-    uint64_t start_ticks;    /* start time of the process, clock ticks after boot */
+    int64_t fd_count;     /* -1: not known */
+    uint64_t start_ticks; /* start time of the process, clock ticks after boot */
     int thread_count;
-    char state;              /* R S D T Z … */
+    char state; /* R S D T Z … */
 };
 
-/* Keeps /proc/<pid>/stat open so that sampling is one pread(2) and one stat(2). */
+/* Keeps /proc/<pid>/stat open so that sampling is one pread(2) and one stat(2).
+ * Before Linux 6.2 descriptors have to be counted one by one: the more there
+ * are, the more seldom that is done, and beyond some thousands not at all. */
 struct procfs {
     pid_t pid;
     int stat_fd;
+    int64_t fd_count; /* the last that was counted */
+    int fd_wait;      /* samples until the next count */
 };
 
 MUST_USE int procfs_open(struct procfs *procfs, pid_t pid); /* 0 or -errno */
