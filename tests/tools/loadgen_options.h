@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * loadgen_options - the command line of the load client.
+ */
+#ifndef MUSTER_LOADGEN_OPTIONS_H
+#define MUSTER_LOADGEN_OPTIONS_H
+
+#include "common/check.h"
+
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+enum { LOADGEN_EXIT_USAGE = 64 };
+
+struct load_options {
+    const char *host, *unix_path, *path, *header, *until_file, *ready_file;
+    double port, keepalive, churn, rate, new_rate, max_open;
+    double duration_s, connect_timeout_s, answer_timeout_s, linger_s;
+    double expect_status, expect_body_bytes;
+    bool series, track;
+};
+
+static struct load_options options = {
+    .host = "127.0.0.1",
+    .path = "/",
+    .max_open = 4096,
+    .connect_timeout_s = 5,
+    .answer_timeout_s = 10,
+    .linger_s = 5,
+    .expect_status = 200,
+    .expect_body_bytes = -1,
+};
+
+struct load_option {
+    const char *name;
+    const char **string;
+    double *number;
+    bool *flag;
+    const char *help;
+};
+
+#define STRING_OPTION(name, field, help)                                                           \
+    {                                                                                              \
+        name, &options.field, NULL, NULL, help                                                     \
+    }
+#define NUMBER_OPTION(name, field, help)                                                           \
+    {                                                                                              \
+        name, NULL, &options.field, NULL, help                                                     \
+    }
+#define FLAG_OPTION(name, field, help)                                                             \
+    {                                                                                              \
+        name, NULL, NULL, &options.field, help                                                     \
+    }
+
+static const struct load_option load_option_table[] = {
+    STRING_OPTION("host", host, "IP, numeric (127.0.0.1)"),
+    NUMBER_OPTION("port", port, "N"),
+    STRING_OPTION("unix", unix_path, "PATH of a Unix socket, instead of --host and --port"),
+    STRING_OPTION("path", path, "what to ask for (/)"),
+    STRING_OPTION("header", header, "'Name: value', one more line in each request"),
+    NUMBER_OPTION("keepalive", keepalive, "N connections, one request after another"),
+    NUMBER_OPTION("rate", rate, "R requests per second over all of these (as fast as they go)"),
+    NUMBER_OPTION("new-rate", new_rate, "R new connections per second, one request each"),
+    NUMBER_OPTION("max-open", max_open, "N of these at the same time (4096)"),
+    NUMBER_OPTION("churn", churn, "N at a time, each connection for one request"),
+    NUMBER_OPTION("duration", duration_s, "seconds (until SIGINT or SIGTERM)"),
+    STRING_OPTION("until-file", until_file, "PATH: end when this file exists"),
+    STRING_OPTION("ready-file", ready_file,
+                  "PATH: made when --keepalive connections were answered"),
+    NUMBER_OPTION("expect-status", expect_status, "N (200)"),
+    NUMBER_OPTION("expect-body-bytes", expect_body_bytes, "N (anything)"),
+    NUMBER_OPTION("connect-timeout", connect_timeout_s, "seconds (5)"),
+    NUMBER_OPTION("answer-timeout", answer_timeout_s, "seconds (10)"),
+    NUMBER_OPTION("linger", linger_s, "seconds to wait for the last answers (5)"),
+    FLAG_OPTION("track-pid", track, "note local ports, and Muster-Worker, for each failure"),
+    FLAG_OPTION("series", series, "print numbers for each second, too"),
+};
+
+static inline _Noreturn void load_usage(const char *mistake)
+{
+    FILE *out = mistake == NULL ? stdout : stderr;
+    if (mistake != NULL)
+        (void)fprintf(out, "loadgen: %s\n", mistake);
+    (void)fprintf(out, "usage: loadgen --port N [--keepalive N] [--new-rate R] [--churn N] ...\n");
+    for (size_t i = 0; i < ARRAY_COUNT(load_option_table); i++)
+        (void)fprintf(out, "  --%-18s %s\n", load_option_table[i].name, load_option_table[i].help);
+    exit(mistake == NULL ? 0 : LOADGEN_EXIT_USAGE);
+}
+
+static inline void load_read_options(int argc, char **argv)
+{
+    enum { COUNT = ARRAY_COUNT(load_option_table) };
+    struct option long_options[COUNT + 2] = {0};
+    for (int i = 0; i < COUNT; i++) {
+        bool flag = load_option_table[i].flag != NULL;
+        long_options[i] = (struct option){load_option_table[i].name,
+                                          flag ? no_argument : required_argument, NULL, 256 + i};
+    }
+    long_options[COUNT] = (struct option){"help", no_argument, NULL, 'h'};
+    int id;
+    while ((id = getopt_long(argc, argv, "h", long_options, NULL)) != -1) {
+        if (id == 'h')
+            load_usage(NULL);
+        if (id < 256)
+            load_usage("that option is not known");
+        const struct load_option *option = &load_option_table[id - 256];
+        if (option->string != NULL)
+            *option->string = optarg;
+        if (option->flag != NULL)
+            *option->flag = true;
+        if (option->number != NULL) {
+            char *end;
+            *option->number = strtod(optarg, &end);
+            if (end == optarg || *end != '\0' || !(*option->number >= 0 && *option->number < 1e9))
+                load_usage("an option needs a number");
+        }
+    }
+    if (optind != argc)
+        load_usage("there are only options");
+    if (options.port <= 0 && options.unix_path == NULL)
+        load_usage("--port or --unix is missing");
+    if (options.keepalive < 1 && options.churn < 1 && options.new_rate <= 0)
+        load_usage("one of --keepalive, --new-rate and --churn is missing");
+}
+
+/* Fills in where to connect to. */
+static inline socklen_t load_resolve(struct sockaddr_storage *address)
+{
+    if (options.unix_path != NULL) {
+        struct sockaddr_un *un = (struct sockaddr_un *)address;
+        un->sun_family = AF_UNIX;
+        if (strlen(options.unix_path) >= sizeof(un->sun_path))
+            load_usage("the path of the Unix socket is too long");
+        (void)snprintf(un->sun_path, sizeof(un->sun_path), "%s", options.unix_path);
+        return sizeof(*un);
+    }
+    struct sockaddr_in *in = (struct sockaddr_in *)address;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)address;
+    if (inet_pton(AF_INET, options.host, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons((uint16_t)options.port);
+        return sizeof(*in);
+    }
+    if (inet_pton(AF_INET6, options.host, &in6->sin6_addr) == 1) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons((uint16_t)options.port);
+        return sizeof(*in6);
+    }
+    load_usage("--host needs a numeric address");
+}
+
+/* Builds the request; its length. */
+static inline size_t load_build_request(bool keepalive, char *out, size_t size)
+{
+    int len =
+        snprintf(out, size, "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n", options.path,
+                 options.unix_path != NULL ? "localhost" : options.host,
+                 options.header != NULL ? options.header : "", options.header != NULL ? "\r\n" : "",
+                 keepalive ? "" : "Connection: close\r\n");
+    if (len < 0 || (size_t)len >= size)
+        load_usage("the request is too long");
+    return (size_t)len;
+}
+
+#endif
