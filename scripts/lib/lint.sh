@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# lint - the checks that read the sources instead of running them.
+# shellcheck disable=SC2154 # root, release: set by the script that sources this file
+
+# The files of the tree whose name ends so; what git ignores is left out.
+sources() { # PATTERN...
+    if git -C "$root" rev-parse --git-dir >/dev/null 2>&1; then
+        git -C "$root" ls-files --cached --others --exclude-standard -- "$@"
+    else
+        (cd "$root" && for pattern in "$@"; do
+            find . -path './build*' -prune -o -name "${pattern##*/}" -type f -print
+        done)
+    fi | sort -u
+}
+
+shell_scripts() {
+    local file
+    for file in $(sources 'scripts/*' '.ci/*'); do
+        case $file in
+        *.sh) echo "$file" ;;
+        *) [[ $(head -n 1 "$root/$file") == '#!'*bash* ]] && echo "$file" ;;
+        esac
+    done
+    return 0
+}
+
+lint_format() { sources '*.c' '*.h' | xargs clang-format --dry-run -Werror; }
+
+lint_cppcheck() {
+    sources '*.c' | xargs cppcheck -q -j "$(nproc)" --enable=warning,performance,portability \
+        --inline-suppr --suppress=missingIncludeSystem --error-exitcode=1 --std=c11 -D_GNU_SOURCE \
+        -I . -I "$release/include/generated"
+}
+
+lint_tidy() {
+    # gcc's own warning flags are in the compilation database; clang does not know them all.
+    # shellcheck disable=SC2016 # $ is for the regular expression
+    run-clang-tidy -quiet -j "$(nproc)" -p "$release" \
+        -extra-arg=-Wno-unknown-warning-option "^$root/(common|master|worker|tests)/" 2>&1 |
+        grep -vE '^(clang-tidy|[0-9]+ warnings? (generated|treated)|Suppressed |Use -header-filter)' |
+        sed '/^$/d' | tail -n 200
+    return "${PIPESTATUS[0]}"
+}
+
+lint_man() {
+    local page output status=0
+    for page in $(sources 'scripts/man/*'); do
+        output=$(groff -man -Tutf8 -ww -z "$page" 2>&1)
+        [[ -z $output ]] || { printf '%s: %s\n' "$page" "$output"; status=1; }
+    done
+    return "$status"
+}
+
+lint_compose() {
+    /usr/bin/python3 -c 'import sys, yaml; yaml.safe_load(open(sys.argv[1]))["services"]' docker-compose.yml
+}
+
+lint_all() {
+    pushd "$root" >/dev/null || return
+    check "clang-format" lint_format
+    check "shellcheck" lint_shell
+    check "pyflakes" lint_python
+    check "man pages (groff)" lint_man
+    check "docker-compose.yml" lint_compose
+    check "cppcheck" lint_cppcheck
+    check "clang-tidy" lint_tidy
+    popd >/dev/null || return
+}
+
+lint_shell() { shell_scripts | xargs shellcheck -x; }
+
+lint_python() { sources '*.py' | xargs pyflakes3; }
