@@ -16,17 +16,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CLUSTER_TEXT_SIZE = 256, CLUSTER_ADDRESS_SIZE = 112 };
+enum { CLUSTER_TEXT_SIZE = 256, CLUSTER_ADDRESS_SIZE = 128 };
 
 /* What a listener group looks like from outside. */
 struct cluster_listener {
     char name[64];
     char address[CLUSTER_ADDRESS_SIZE]; /* "0.0.0.0:3001", "[::]:3001", "unix:/run/x.sock" */
     enum listener_kind kind;
-    int slot_count; /* sockets in the group */
-    bool inherited; /* from the service manager */
+    int slot_count;     /* sockets in the group */
+    bool inherited;     /* from the service manager */
     const char *policy; /* "round-robin"; "shared" when the kernel does not choose */
-    int64_t queue;  /* connections waiting to be accepted in all its sockets, -1: not known */
+    int64_t queue;      /* connections waiting to be accepted in all its sockets, -1: not known */
 };
 
 struct cluster_reload {
@@ -44,31 +44,32 @@ struct cluster {
     enum cluster_state state;
     struct roster *roster;
     struct totals *totals;
-    int cpu_count;      /* usable processors */
+    int cpu_count; /* usable processors */
     int min_workers, max_workers;
 
     int64_t started_ms; /* monotonic */
     int64_t started_wall_ms;
-    bool was_ready;     /* at least one worker has been READY since the start */
+    bool was_ready; /* at least one worker has been READY since the start */
 
     struct cluster_listener listener[CONTRACT_MAX_GROUPS];
     int listener_count;
 
+    uint64_t newest_generation; /* ever begun; generations are never used twice */
     struct cluster_reload reload;
 
-    bool manual;                 /* `desired` was set by a person */
-    int64_t manual_until_ms;     /* monotonic; 0: until further notice */
+    bool manual;             /* `desired` was set by a person */
+    int64_t manual_until_ms; /* monotonic; 0: until further notice */
     int64_t manual_since_wall_ms;
     char manual_reason[CLUSTER_TEXT_SIZE];
     char manual_who[64];
-    int configured_workers;      /* what desired returns to */
+    int configured_workers; /* what desired returns to */
 
     struct procfs_sample master_proc; /* of the master itself */
     double master_cpu_percent;
-    int64_t master_lag_ns;            /* largest lateness of its loop in the last interval */
-    uint64_t control_rejected;        /* control connections closed for what they sent */
-    uint64_t queries_answered;        /* for workers */
-    uint64_t wakeups;                 /* turns of the master's loop */
+    int64_t master_lag_ns;     /* largest lateness of its loop in the last interval */
+    uint64_t control_rejected; /* control connections closed for what they sent */
+    uint64_t queries_answered; /* for workers */
+    uint64_t wakeups;          /* turns of the master's loop */
 };
 
 #endif

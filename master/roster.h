@@ -129,6 +129,7 @@ struct worker {
 
     struct metrics metrics;    /* its last snapshot */
     struct procfs_sample proc; /* zeros until sampled */
+    int64_t sampled_ms;        /* when `proc` was read, 0: never */
     double cpu_percent;        /* of one processor, over the last interval */
     double request_rate;       /* per second, over the last interval */
     double accept_rate;
@@ -148,6 +149,7 @@ struct slot {
     int64_t backoff_ms;     /* the last one used, 0: none */
     int64_t start_at_ms;    /* not before (monotonic) */
     uint64_t restarts;      /* replacements for workers that were not asked to end */
+    bool needs_budget;      /* the next start replaces one that failed */
     uint64_t roll_failures; /* replacements that died before READY while the old worker served */
 
     struct obituary obituary[ROSTER_OBITUARIES]; /* ring */
@@ -170,6 +172,7 @@ struct roster {
     int64_t budget_window_ms; /* start of the current window */
     int budget_used;
     bool budget_exhausted;
+    bool budget_logged;
 };
 
 MUST_USE struct roster *roster_new(int slot_count); /* NULL: no memory */

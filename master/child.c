@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * child - birth and death of one worker process.
+ */
+#include "master/child.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/pidfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct child {
+    pid_t pid;
+    int pidfd;
+    struct procfs procfs;
+    struct event *exited;
+    child_on_exit *on_exit;
+    void *context;
+};
+
+/* What a worker may inherit: nothing that could hold a secret. */
+static const char *const kept_variables[] = {
+    "PATH=",
+    "TZ=",
+    "LANG=",
+    "LC_ALL=",
+    "HOME=",
+    "TMPDIR=",
+    "ASAN_OPTIONS=",
+    "UBSAN_OPTIONS=",
+    "LSAN_OPTIONS=",
+    "JOURNAL_STREAM=",
+    "MALLOC_ARENA_MAX=",
+};
+
+enum { KEPT_MAX = sizeof(kept_variables) / sizeof(kept_variables[0]) };
+
+static void filter_environment(char *out[KEPT_MAX + 1])
+{
+    int count = 0;
+    for (size_t k = 0; k < KEPT_MAX; k++) {
+        size_t len = strlen(kept_variables[k]);
+        for (char **variable = environ; *variable != NULL; variable++) {
+            if (strncmp(*variable, kept_variables[k], len) == 0) {
+                out[count++] = *variable;
+                break;
+            }
+        }
+    }
+    out[count] = NULL;
+}
+
+static int spawn(const struct child_spec *spec, pid_t *out)
+{
+    char slot[16], generation[24];
+    (void)snprintf(slot, sizeof(slot), "%d", spec->slot);
+    (void)snprintf(generation, sizeof(generation), "%" PRIu64, spec->generation);
+    char name[] = "muster-worker", arg_slot[] = "--slot", arg_generation[] = "--generation",
+         arg_control[] = "--control";
+    char *const argv[] = {name,
+                          arg_slot,
+                          slot,
+                          arg_generation,
+                          generation,
+                          arg_control,
+                          (char *)(uintptr_t)spec->control_path,
+                          NULL};
+    char *environment[KEPT_MAX + 1];
+    filter_environment(environment);
+
+    posix_spawnattr_t attributes;
+    posix_spawn_file_actions_t actions;
+    int err = posix_spawnattr_init(&attributes);
+    if (err != 0)
+        return -err;
+    err = posix_spawn_file_actions_init(&actions);
+    if (err != 0) {
+        (void)posix_spawnattr_destroy(&attributes);
+        return -err;
+    }
+    sigset_t none, all;
+    (void)sigemptyset(&none);
+    (void)sigfillset(&all);
+    /* A process group of its own: a Ctrl-C at the terminal is for the master. */
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                                    POSIX_SPAWN_SETPGROUP);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setsigdefault(&attributes, &all);
+    (void)posix_spawnattr_setpgroup(&attributes, 0);
+    err = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (err == 0)
+        err = posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+    if (err == 0)
+        err = posix_spawn(out, spec->path, &actions, &attributes, argv, environment);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    (void)posix_spawnattr_destroy(&attributes);
+    return -err;
+}
+
+static void on_pidfd(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct child *child = context;
+    int status = 0;
+    pid_t got = waitpid(child->pid, &status, WNOHANG);
+    if (got == 0 || (got < 0 && errno == EINTR))
+        return;
+    (void)event_del(child->exited);
+    child->on_exit(child->context, child, got < 0 ? 0 : status);
+}
+
+int child_start(struct event_base *base, const struct child_spec *spec, child_on_exit *on_exit,
+                void *context, struct child **out)
+{
+    struct child *child = calloc(1, sizeof(*child));
+    if (child == NULL)
+        return -ENOMEM;
+    child->on_exit = on_exit;
+    child->context = context;
+    child->pidfd = -1;
+    child->procfs.stat_fd = -1;
+    int err = spawn(spec, &child->pid);
+    if (err != 0) {
+        free(child);
+        return err;
+    }
+    child->pidfd = pidfd_open(child->pid, 0);
+    if (child->pidfd < 0) {
+        err = -errno;
+        goto fail;
+    }
+    (void)fcntl(child->pidfd, F_SETFD, FD_CLOEXEC);
+    child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, on_pidfd, child);
+    if (child->exited == NULL || event_add(child->exited, NULL) != 0) {
+        err = -ENOMEM;
+        goto fail;
+    }
+    /* Only statistics need it; the worker is none the worse without. */
+    if (procfs_open(&child->procfs, child->pid) != 0)
+        child->procfs.stat_fd = -1;
+    *out = child;
+    return 0;
+
+fail:
+    (void)kill(child->pid, SIGKILL);
+    (void)waitpid(child->pid, NULL, 0);
+    child_free(&child);
+    return err;
+}
+
+pid_t child_pid(const struct child *child)
+{
+    return child->pid;
+}
+
+int child_signal(const struct child *child, int signal)
+{
+    return pidfd_send_signal(child->pidfd, signal, NULL, 0) == 0 ? 0 : -errno;
+}
+
+int child_sample(struct child *child, struct procfs_sample *out)
+{
+    if (child->procfs.stat_fd < 0)
+        return -EBADF;
+    return procfs_sample(&child->procfs, out);
+}
+
+void child_free(struct child **child_in)
+{
+    struct child *child = *child_in;
+    if (child == NULL)
+        return;
+    if (child->exited != NULL)
+        event_free(child->exited);
+    if (child->pidfd >= 0)
+        (void)close(child->pidfd);
+    if (child->procfs.stat_fd >= 0)
+        procfs_close(&child->procfs);
+    free(child);
+    *child_in = NULL;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * listeners - the public listening sockets: opening, steering, closing.
+ *
+ * A group is one address; per slot it has one SO_REUSEPORT socket, whose index
+ * in the kernel's group is the slot, because the sockets start to listen in
+ * that order and none is ever closed before the whole group. Unix sockets, and
+ * sockets of the service manager that cannot be joined, are groups of one
+ * shared socket. Owns its descriptors.
+ */
+#ifndef MUSTER_LISTENERS_H
+#define MUSTER_LISTENERS_H
+
+#include "common/check.h"
+#include "common/config.h"
+#include "master/cluster.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct listener_group {
+    char name[64];
+    char address[CLUSTER_ADDRESS_SIZE];
+    enum listener_kind kind;
+    bool inherited;
+    bool dual_stack;     /* an IPv6 socket that takes IPv4, too */
+    char unix_path[108]; /* to unlink at the end; "" for TCP */
+    int fd_count;        /* slots, or 1 when shared */
+    int *fds;            /* in slot order */
+};
+
+struct listeners {
+    struct listener_group group[CONTRACT_MAX_GROUPS];
+    int group_count;
+};
+
+/* Opens every configured address with `slot_count` sockets each, taking over
+ * what the service manager handed us (LISTEN_FDS). 0, or -errno with the
+ * reason in `error`; everything is closed then. */
+MUST_USE int listeners_open(struct listeners *listeners, const struct config *config,
+                            int slot_count, uid_t unix_owner, char *error, size_t error_size);
+
+/* The kernel chooses among `slots` from now on. 0 or -errno of the first
+ * group that refused. */
+MUST_USE int listeners_steer(struct listeners *listeners, const struct slot_set *slots,
+                             int slot_count);
+
+/* New connections are ignored from now on, handshakes under way complete;
+ * Unix sockets lose their name. */
+void listeners_refuse_new(struct listeners *listeners);
+
+void listeners_close(struct listeners *listeners);
+
+/* Connections that wait to be accepted in a group, -1 if not known (Unix). */
+int64_t listeners_queue(const struct listener_group *group);
+
+#endif

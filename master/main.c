@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * main - the command line of musterd.
+ */
+#include "common/config.h"
+#include "common/log.h"
+#include "master/master.h"
+#include "version.h"
+
+#include <getopt.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+#define DEFAULT_CONFIG_PATH "/etc/muster/muster.conf"
+
+static void print_help(void)
+{
+    puts("usage: musterd [-c FILE] [-t | -T]\n"
+         "\n"
+         "Runs a cluster of muster-worker processes on one port, in the foreground.\n"
+         "\n"
+         "  -c, --config FILE   read FILE (default: $MUSTER_CONFIG, else " DEFAULT_CONFIG_PATH "\n"
+         "                      if it exists, else built-in defaults)\n"
+         "  -t, --test          check the configuration and exit\n"
+         "  -T, --print         check it and print what is in force, defaults included\n"
+         "  -V, --version       print the version\n"
+         "  -h, --help          print this\n"
+         "\n"
+         "signals: TERM, INT  drain and exit (a second one cuts the drain short)\n"
+         "         HUP        check the configuration, then replace the workers one by one\n"
+         "         USR1       reopen the log files\n"
+         "         TTIN, TTOU one worker more, one fewer\n"
+         "\n"
+         "See musterd(8), muster.conf(5) and musterctl(1).");
+}
+
+static const char *find_config(const char *option)
+{
+    if (option != NULL)
+        return option;
+    const char *variable = getenv("MUSTER_CONFIG");
+    if (variable != NULL && variable[0] != '\0')
+        return variable;
+    return access(DEFAULT_CONFIG_PATH, F_OK) == 0 ? DEFAULT_CONFIG_PATH : NULL;
+}
+
+static int print_config(const struct config *config)
+{
+    struct buf text;
+    buf_init(&text, 0);
+    config_print(config, CONFIG_PRINT_PEOPLE, &text);
+    bool failed = buf_failed(&text) || fwrite(text.ptr, 1, text.len, stdout) != text.len ||
+                  fflush(stdout) != 0;
+    buf_fini(&text);
+    return failed ? MASTER_EXIT_FAILED : MASTER_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'}, {"test", no_argument, NULL, 't'},
+        {"print", no_argument, NULL, 'T'},        {"version", no_argument, NULL, 'V'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    bool test = false, print = false;
+    int option;
+    while ((option = getopt_long(argc, argv, "c:tTVh", options, NULL)) != -1) {
+        switch (option) {
+        case 'c':
+            path = optarg;
+            break;
+        case 't':
+            test = true;
+            break;
+        case 'T':
+            print = true;
+            break;
+        case 'V':
+            puts("musterd " MUSTER_VERSION);
+            return MASTER_EXIT_OK;
+        case 'h':
+            print_help();
+            return MASTER_EXIT_OK;
+        default:
+            (void)fprintf(stderr, "Try 'musterd --help'.\n");
+            return MASTER_EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        (void)fprintf(stderr, "musterd: unexpected argument '%s'. Try 'musterd --help'.\n",
+                      argv[optind]);
+        return MASTER_EXIT_USAGE;
+    }
+
+    /* Documents come and go: give their memory back, and keep one heap. */
+    (void)mallopt(M_ARENA_MAX, 1);
+    (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
+    (void)mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+    log_init("master", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    path = find_config(path);
+    struct config_errors errors;
+    config_errors_init(&errors);
+    struct config *config = config_load(path, environ, &errors);
+    if (config == NULL) {
+        (void)fprintf(stderr, "%.*smusterd: the configuration has %d mistake%s\n",
+                      (int)errors.text.len, errors.text.len > 0 ? errors.text.ptr : "",
+                      errors.count, errors.count == 1 ? "" : "s");
+        config_errors_fini(&errors);
+        return MASTER_EXIT_CONFIG;
+    }
+    config_errors_fini(&errors);
+    int status = MASTER_EXIT_OK;
+    if (print) {
+        status = print_config(config);
+    } else if (test) {
+        printf("musterd: the configuration is fine (%s)\n", path != NULL ? path : "defaults");
+    } else {
+        log_init("master", config->log_level, config->log_format);
+        const struct master_options run = {.config_path = path, .program_path = argv[0]};
+        status = master_run(&config, &run);
+    }
+    config_free(&config);
+    return status;
+}

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master - the supervisor: start, the loop, the tick, signals.
+ */
+#include "master/master_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "master/pid_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    TICK_MS = 1000,
+    KILL_GRACE_MS = 2000,
+    LAST_RESORT_MS = 2000,
+};
+
+void master_reconcile_soon(struct master *master)
+{
+    event_active(master->reconcile, EV_TIMEOUT, 0);
+}
+
+void master_set_rules(struct master *master)
+{
+    const struct config *config = master->config;
+    bool stopping = master->rules.stopping;
+    int budget = config->restart_budget;
+    if (budget == 0)
+        budget = 10 + 5 * config_worker_count(config, master->cluster.cpu_count);
+    master->rules = (struct policy_rules){
+        .stopping = stopping,
+        .start_timeout_ms = config->start_timeout,
+        .suspect_timeout_ms = config->suspect_timeout,
+        .hang_timeout_ms = config->hang_timeout,
+        .drain_timeout_ms = config->reload_drain_timeout,
+        .kill_grace_ms = KILL_GRACE_MS,
+        .backoff_min_ms = config->restart_backoff_min,
+        .backoff_max_ms = config->restart_backoff_max,
+        .healthy_after_ms = config->restart_healthy_after,
+        .budget = budget,
+        .budget_interval_ms = config->restart_budget_interval,
+        .last_resort_ms = LAST_RESORT_MS,
+    };
+}
+
+/* ---- logs ---- */
+
+static int open_log_file(const char *path, const struct master *master, char *error, size_t size)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    if (fd < 0) {
+        int err = errno;
+        (void)snprintf(error, size, "cannot open the log file %s: %s", path, log_strerror(err));
+        return -err;
+    }
+    if (geteuid() == 0 && master->worker_uid != 0 && fchown(fd, 0, (gid_t)-1) != 0)
+        log_debug("log file keeps its owner", LOG_STR("path", path));
+    return fd;
+}
+
+int master_open_logs(struct master *master, const struct config *config, char *error, size_t size)
+{
+    if (config->log_file[0] != '\0') {
+        int fd = open_log_file(config->log_file, master, error, size);
+        if (fd < 0)
+            return fd;
+        log_set_fd(fd);
+    }
+    int access_fd = -1;
+    if (config->log_access_file[0] != '\0') {
+        access_fd = open_log_file(config->log_access_file, master, error, size);
+        if (access_fd < 0)
+            return access_fd;
+    }
+    if (master->access_log_fd >= 0)
+        (void)close(master->access_log_fd);
+    master->access_log_fd = access_fd;
+    return 0;
+}
+
+/* ---- the tick ---- */
+
+static bool majority_progresses(const struct roster *roster)
+{
+    /* Workers that are missing are being dealt with; hung ones are what a
+     * watchdog is for. */
+    int hung = roster_count(roster, WORKER_SUSPECT);
+    return 2 * hung <= roster->worker_count;
+}
+
+static bool start_is_over(const struct roster *roster)
+{
+    if (roster_count(roster, WORKER_READY) == 0)
+        return false;
+    for (int i = 0; i < roster->slot_count; i++) {
+        const struct slot *slot = &roster->slots[i];
+        if (slot->wanted && slot_ready_worker(slot) == NULL && slot->obituary_count == 0)
+            return false;
+    }
+    return true;
+}
+
+static void tell_service_manager(struct master *master, int64_t now_ms)
+{
+    const struct roster *roster = master->roster;
+    char text[sizeof(master->status_text)];
+    (void)snprintf(text, sizeof(text), "%s: %d of %d workers ready, generation %" PRIu64,
+                   view_health_word(&master->cluster, now_ms), roster_count(roster, WORKER_READY),
+                   roster->desired, roster->generation);
+    if (!master->ready_notified && start_is_over(roster)) {
+        master->ready_notified = true;
+        notify_ready(text);
+        log_notice("ready", LOG_INT("workers", roster_count(roster, WORKER_READY)),
+                   LOG_INT("start_ms", now_ms - master->cluster.started_ms));
+    } else if (strcmp(text, master->status_text) != 0) {
+        notify_status(text);
+    }
+    memcpy(master->status_text, text, sizeof(text));
+    if (master->watchdog_interval_ms > 0 &&
+        now_ms - master->watchdog_sent_ms >= master->watchdog_interval_ms / 2 &&
+        majority_progresses(roster)) {
+        notify_watchdog();
+        master->watchdog_sent_ms = now_ms;
+    }
+}
+
+static void sample_master(struct master *master, int64_t now_ms)
+{
+    struct cluster *cluster = &master->cluster;
+    struct procfs_sample before = cluster->master_proc;
+    int64_t elapsed_ms = now_ms - master->sampled_ms;
+    if (procfs_sample(&master->procfs, &cluster->master_proc) != 0)
+        return;
+    if (master->sampled_ms != 0 && elapsed_ms > 0)
+        cluster->master_cpu_percent =
+            100.0 *
+            (double)(cluster->master_proc.cpu_user_ms + cluster->master_proc.cpu_system_ms -
+                     before.cpu_user_ms - before.cpu_system_ms) /
+            (double)elapsed_ms;
+    master->sampled_ms = now_ms;
+}
+
+static void schedule_tick(struct master *master)
+{
+    int64_t wait_ms = TICK_MS;
+    if (master->watchdog_interval_ms > 0 && master->watchdog_interval_ms < wait_ms)
+        wait_ms = master->watchdog_interval_ms;
+    master->tick_due_ns = clock_monotonic_ns() + wait_ms * 1000000;
+    const struct timeval wait = {wait_ms / 1000, (wait_ms % 1000) * 1000};
+    (void)event_add(master->tick, &wait);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct master *master = context;
+    struct cluster *cluster = &master->cluster;
+    int64_t now_ms = clock_monotonic_ms();
+    int64_t late_ns = clock_monotonic_ns() - master->tick_due_ns;
+    cluster->master_lag_ns = late_ns > 0 ? late_ns : 0;
+
+    sample_master(master, now_ms);
+    cluster->control_rejected = control_rejected(master->control);
+    for (int i = 0; i < cluster->listener_count && i < master->listeners.group_count; i++)
+        cluster->listener[i].queue = listeners_queue(&master->listeners.group[i]);
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+        if (now_ms - worker->sampled_ms > 2 * TICK_MS)
+            master_sample_worker(master, worker, now_ms); /* it does not report */
+    if (cluster->manual && cluster->manual_until_ms != 0 && now_ms >= cluster->manual_until_ms)
+        master_end_manual(master, "its time is over");
+    if (!TAILQ_EMPTY(&master->pending))
+        master_finish_commands(master, now_ms);
+    tell_service_manager(master, now_ms);
+    schedule_tick(master);
+}
+
+static void on_reconcile(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct master *master = context;
+    master_carry_out(master);
+    if (!master->ready_notified)
+        tell_service_manager(master, clock_monotonic_ms());
+}
+
+/* ---- signals ---- */
+
+static void reopen_logs(struct master *master)
+{
+    char error[256];
+    if (master_open_logs(master, master->config, error, sizeof(error)) != 0) {
+        log_error("logs not reopened, the old ones stay", LOG_STR("reason", error));
+        return;
+    }
+    master_send_logs(master);
+    log_notice("logs reopened");
+}
+
+static void on_signal(evutil_socket_t number, short what, void *context)
+{
+    (void)what;
+    struct master *master = context;
+    switch (number) {
+    case SIGTERM:
+    case SIGINT:
+        if (master->cluster.state >= CLUSTER_DRAINING)
+            master_cut(master);
+        else
+            master_drain(master, number == SIGTERM ? "SIGTERM" : "SIGINT");
+        break;
+    case SIGHUP: {
+        const struct command command = {.kind = COMMAND_RELOAD, .who = "SIGHUP"};
+        command_run(master, &command, NULL, NULL);
+        break;
+    }
+    case SIGUSR1:
+        reopen_logs(master);
+        break;
+    case SIGUSR2:
+        log_warning("SIGUSR2 ignored: this version cannot replace its own binary while it runs; "
+                    "reload (SIGHUP) picks up a new muster-worker");
+        break;
+    case SIGTTIN:
+        master_scale_by(master, 1);
+        break;
+    case SIGTTOU:
+        master_scale_by(master, -1);
+        break;
+    default:
+        break;
+    }
+}
+
+static int catch_signals(struct master *master)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
+    (void)signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
+        master->signal[i] = evsignal_new(master->base, numbers[i], on_signal, master);
+        if (master->signal[i] == NULL || event_add(master->signal[i], NULL) != 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* ---- life ---- */
+
+static int start(struct master *master, char *error, size_t size)
+{
+    int err = master_prepare(master, error, size);
+    if (err != 0)
+        return err;
+    (void)snprintf(error, size, "out of memory");
+    master->reconcile = evtimer_new(master->base, on_reconcile, master);
+    master->tick = evtimer_new(master->base, on_tick, master);
+    if (master->reconcile == NULL || master->tick == NULL || catch_signals(master) != 0)
+        return -ENOMEM;
+    sample_master(master, clock_monotonic_ms());
+    schedule_tick(master);
+    return 0;
+}
+
+static struct event_base *new_base(void)
+{
+    struct event_config *config = event_config_new();
+    if (config == NULL)
+        return NULL;
+    (void)event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK);
+    (void)event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+    struct event_base *base = event_base_new_with_config(config);
+    event_config_free(config);
+    return base;
+}
+
+static void free_event(struct event **event)
+{
+    if (*event != NULL)
+        event_free(*event);
+    *event = NULL;
+}
+
+static void free_children(struct roster *roster)
+{
+    struct worker *worker;
+    if (roster == NULL)
+        return;
+    TAILQ_FOREACH (worker, &roster->workers, in_roster)
+        child_free(&worker->child);
+}
+
+static void clean_up(struct master *master)
+{
+    management_free(&master->management);
+    control_free(&master->control);
+    free_children(master->roster);
+    listeners_close(&master->listeners);
+    struct pending_command *pending;
+    while ((pending = TAILQ_FIRST(&master->pending)) != NULL) {
+        TAILQ_REMOVE(&master->pending, pending, entry);
+        free(pending);
+    }
+    for (int i = 0; i < MASTER_SIGNALS; i++)
+        free_event(&master->signal[i]);
+    free_event(&master->reconcile);
+    free_event(&master->tick);
+    free_event(&master->stop_timer);
+    if (master->base != NULL)
+        event_base_free(master->base);
+    policy_plan_fini(&master->plan);
+    roster_free(&master->roster);
+    buf_fini(&master->message);
+    if (master->config_document >= 0)
+        (void)close(master->config_document);
+    if (master->access_log_fd >= 0)
+        (void)close(master->access_log_fd);
+    procfs_close(&master->procfs);
+    pid_file_close(&master->pid_fd, master->pid_path);
+    pid_file_close(&master->lock_fd, master->lock_path);
+    config_free(&master->previous_config);
+    config_free(&master->config);
+    free(master);
+}
+
+int master_run(struct config **config, const struct master_options *options)
+{
+    struct master *master = calloc(1, sizeof(*master));
+    CHECK(master != NULL);
+    master->config = *config;
+    *config = NULL;
+    master->options = options;
+    master->pid_fd = -1;
+    master->lock_fd = -1;
+    master->config_document = -1;
+    master->access_log_fd = -1;
+    master->procfs.stat_fd = -1;
+    TAILQ_INIT(&master->pending);
+    totals_init(&master->totals);
+    buf_init(&master->message, CONTRACT_MAX_MESSAGE);
+    master->base = new_base();
+
+    char error[1024] = "out of memory";
+    int status = MASTER_EXIT_OK;
+    if (master->base == NULL || start(master, error, sizeof(error)) != 0) {
+        log_error("cannot start", LOG_STR("reason", error));
+        status = MASTER_EXIT_FAILED;
+    } else {
+        log_notice("started", LOG_STR("version", MUSTER_VERSION), LOG_INT("pid", getpid()),
+                   LOG_INT("workers", master->roster->desired),
+                   LOG_INT("max_workers", master->cluster.max_workers),
+                   LOG_INT("processors", master->cluster.cpu_count),
+                   LOG_STR("run_dir", master->run_dir));
+        master_reconcile_soon(master);
+        while (!event_base_got_break(master->base) &&
+               event_base_loop(master->base, EVLOOP_ONCE) >= 0)
+            master->cluster.wakeups++;
+        log_notice("stopped",
+                   LOG_INT("requests", master->totals.dead.counter[METRIC_HTTP_REQUESTS]),
+                   LOG_INT("cut_connections", master->totals.dead.counter[METRIC_DRAIN_CUT]),
+                   LOG_INT("uptime_ms", clock_monotonic_ms() - master->cluster.started_ms));
+    }
+    clean_up(master);
+    return status;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master - the supervisor: wires listeners, workers, policy and management.
+ *
+ * One event loop, no threads, nothing on it that blocks, never in the data
+ * path. See master/README.md for the life of a worker and of the cluster.
+ */
+#ifndef MUSTER_MASTER_H
+#define MUSTER_MASTER_H
+
+#include "common/config.h"
+
+struct master;
+
+struct master_options {
+    const char *config_path;  /* NULL: built-in defaults */
+    const char *program_path; /* argv[0], to find muster-worker beside it */
+};
+
+enum master_exit {
+    MASTER_EXIT_OK = 0,
+    MASTER_EXIT_FAILED = 1, /* could not start; the reason is in the log */
+    MASTER_EXIT_USAGE = 64,
+    MASTER_EXIT_CONFIG = 78, /* the configuration is wrong */
+};
+
+/* Runs until the cluster has stopped; an exit status. Takes over *config. */
+int master_run(struct config **config, const struct master_options *options);
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master_private - what the files of master.c share: the object that wires the
+ * parts. Nobody else includes it.
+ *
+ *   master.c           the loop, the tick, signals
+ *   master_start.c     what can be refused before anything runs
+ *   master_workers.c   carries out plans: births, deaths, messages
+ *   master_commands.c  what people ask for, and how it ended
+ *   master_reload.c    a new configuration
+ *   master_stop.c      the drain of the whole cluster
+ */
+#ifndef MUSTER_MASTER_PRIVATE_H
+#define MUSTER_MASTER_PRIVATE_H
+
+#include "common/config.h"
+#include "common/ipc.h"
+#include "master/child.h"
+#include "master/cluster.h"
+#include "master/command.h"
+#include "master/control.h"
+#include "master/death_log.h"
+#include "master/listeners.h"
+#include "master/management.h"
+#include "master/master.h"
+#include "master/notify.h"
+#include "master/policy.h"
+#include "master/views.h"
+#include "version.h"
+
+#include <event2/event.h>
+#include <stdbool.h>
+#include <sys/queue.h>
+
+enum { MASTER_SIGNALS = 8 };
+
+/* A command that waits for its end. */
+struct pending_command {
+    TAILQ_ENTRY(pending_command) entry;
+    struct command command;
+    command_on_done *on_done;
+    void *context;
+    int64_t deadline_ms;
+    uint64_t reload_round; /* RELOAD: the reload that answers it */
+};
+TAILQ_HEAD(pending_list, pending_command);
+
+struct master {
+    struct event_base *base;
+    struct config *config;          /* in force; owned */
+    struct config *previous_config; /* while a reload may still be rolled back; owned */
+    const struct master_options *options;
+    struct cluster cluster;
+    struct totals totals;
+    struct metrics scratch; /* a snapshot being decoded */
+    struct roster *roster;
+    struct listeners listeners;
+    struct control *control;
+    struct management *management;
+
+    struct policy_rules rules;
+    struct policy_plan plan;
+    struct slot_set steered;
+    uint64_t assign_epoch;
+    struct event *reconcile; /* due when the plan may have changed */
+    struct event *tick;      /* once a second */
+    struct event *stop_timer;
+    struct event *signal[MASTER_SIGNALS];
+    int64_t tick_due_ns;
+    int64_t sampled_ms;   /* when cluster.master_proc was read */
+    struct procfs procfs; /* of this process */
+
+    char run_dir[108];
+    char control_path[128];
+    char pid_path[512];
+    char lock_path[128];
+    char worker_path[4096];
+    int pid_fd;
+    int lock_fd;
+    int config_document; /* sealed memfd for WELCOME */
+    int access_log_fd;   /* -1: the access log goes where the log goes */
+    uid_t worker_uid;
+
+    struct buf message; /* scratch for one message */
+    struct death_log deaths;
+    struct pending_list pending;
+    uint64_t reload_round; /* counts reloads */
+    uint64_t previous_generation;
+    bool reload_again;
+    bool ready_notified;
+    bool cut;                     /* the drain was cut short */
+    int64_t watchdog_interval_ms; /* 0: none asked for */
+    int64_t watchdog_sent_ms;
+    char status_text[160]; /* last STATUS= sent */
+};
+
+/* master.c */
+void master_reconcile_soon(struct master *master);
+void master_set_rules(struct master *master);
+int master_open_logs(struct master *master, const struct config *config, char *error,
+                     size_t error_size);
+
+/* master_start.c: 0, or -errno with the reason in `error`. */
+int master_prepare(struct master *master, char *error, size_t size);
+
+/* master_workers.c */
+extern const struct control_callbacks master_control_callbacks;
+void master_carry_out(struct master *master);
+void master_send_state(struct master *master);
+void master_send_drain(struct master *master, struct worker *worker, int64_t timeout_ms,
+                       int64_t grace_ms, bool stopping);
+void master_send_logs(struct master *master);
+void master_sample_worker(struct master *master, struct worker *worker, int64_t now_ms);
+void master_log_slot(struct master *master, int slot);
+
+/* master_commands.c */
+void master_finish_commands(struct master *master, int64_t now_ms);
+void master_finish_reload_commands(struct master *master, bool ok, const char *message);
+void master_end_manual(struct master *master, const char *why);
+void master_scale_by(struct master *master, int change);
+
+/* master_reload.c: starts a reload; 0, or a negative value with the reason. */
+int master_reload(struct master *master, char *message, size_t message_size);
+/* A new-generation worker died before it was READY. */
+void master_reload_failed(struct master *master, const char *reason);
+void master_reload_check(struct master *master);
+int master_config_document(struct master *master, const struct config *config);
+
+/* master_stop.c */
+void master_drain(struct master *master, const char *who);
+void master_cut(struct master *master);
+void master_stop_check(struct master *master);
+
+#endif

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master_start - everything that can be refused before the first worker starts:
+ * users, directories, locks, limits, sockets.
+ */
+#include "master/master_private.h"
+
+#include "common/clock.h"
+#include "common/cpus.h"
+#include "common/log.h"
+#include "master/pid_file.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+extern char **environ;
+
+enum { DESCRIPTORS_FOR_ITSELF = 256 };
+
+static int find_worker_user(struct master *master, char *error, size_t size)
+{
+    const char *name = master->config->user;
+    master->worker_uid = geteuid();
+    if (geteuid() != 0)
+        return 0;
+    const struct passwd *entry = NULL;
+    if (name[0] != '\0') {
+        entry = getpwnam(name);
+        if (entry == NULL) {
+            (void)snprintf(error, size, "user = %s: there is no such user on this machine", name);
+            return -ENOENT;
+        }
+    } else {
+        entry = getpwnam("muster");
+        if (entry == NULL)
+            entry = getpwnam("nobody");
+    }
+    if (entry != NULL)
+        master->worker_uid = entry->pw_uid;
+    if (master->config->group[0] != '\0' && getgrnam(master->config->group) == NULL) {
+        (void)snprintf(error, size, "group = %s: there is no such group on this machine",
+                       master->config->group);
+        return -ENOENT;
+    }
+    return 0;
+}
+
+/* Beside musterd, as in a build tree; else where it is installed. */
+static void find_worker_binary(struct master *master)
+{
+    if (master->config->worker_path[0] != '\0') {
+        (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s",
+                       master->config->worker_path);
+        return;
+    }
+    char self[3900];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[len > 0 ? len : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash != NULL) {
+        *slash = '\0';
+        (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s/muster-worker", self);
+        if (access(master->worker_path, X_OK) == 0)
+            return;
+    }
+    (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s",
+                   MUSTER_LIBEXECDIR "/muster-worker");
+}
+
+static int check_file_limit(struct master *master, int groups, char *error, size_t size)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return -errno;
+    rlim_t sockets = (rlim_t)groups * (rlim_t)master->cluster.max_workers;
+    rlim_t own = sockets + 4 * (rlim_t)master->cluster.max_workers + DESCRIPTORS_FOR_ITSELF;
+    rlim_t worker = sockets + (rlim_t)master->config->max_connections + DESCRIPTORS_FOR_ITSELF;
+    if ((rlim_t)master->config->open_files > worker)
+        worker = (rlim_t)master->config->open_files;
+    rlim_t needed = own > worker ? own : worker;
+    if (limit.rlim_max < needed && geteuid() == 0) {
+        /* root may raise it: workers do the same before they drop privileges. */
+        struct rlimit more = {needed, needed};
+        if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+            limit = more;
+    }
+    if (limit.rlim_max < needed) {
+        (void)snprintf(
+            error, size,
+            "the limit of open files is %" PRIu64 ", and max_connections = %" PRId64
+            " with %d slots needs %" PRIu64
+            ": raise it (ulimit -Hn, LimitNOFILE=), or lower max_connections to %" PRId64,
+            (uint64_t)limit.rlim_max, master->config->max_connections, master->cluster.max_workers,
+            (uint64_t)needed, master->config->max_connections - (int64_t)(needed - limit.rlim_max));
+        return -EMFILE;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    return setrlimit(RLIMIT_NOFILE, &limit) == 0 ? 0 : -errno;
+}
+
+static int prepare_run_dir(struct master *master, char *error, size_t size)
+{
+    const struct config *config = master->config;
+    if (config->run_dir[0] != '\0') {
+        if (strlen(config->run_dir) >= sizeof(master->run_dir) - 16) {
+            (void)snprintf(error, size, "run_dir is too long for a Unix socket in it: %s",
+                           config->run_dir);
+            return -ENAMETOOLONG;
+        }
+        (void)snprintf(master->run_dir, sizeof(master->run_dir), "%s", config->run_dir);
+    } else {
+        config_default_run_dir(environ, master->run_dir, sizeof(master->run_dir) - 16);
+    }
+    int err = make_directory(master->run_dir, geteuid() == 0 ? 0755 : 0700);
+    struct stat st;
+    if (err == 0 && stat(master->run_dir, &st) == 0 && st.st_uid != geteuid() && st.st_uid != 0)
+        err = -EPERM; /* in /tmp anybody could have made it */
+    if (err != 0) {
+        (void)snprintf(error, size, "cannot use run_dir = %s: %s", master->run_dir,
+                       log_strerror(err));
+        return err;
+    }
+    (void)snprintf(master->control_path, sizeof(master->control_path), "%s/control.sock",
+                   master->run_dir);
+    if (config->pid_file[0] != '\0')
+        (void)snprintf(master->pid_path, sizeof(master->pid_path), "%s", config->pid_file);
+    else
+        (void)snprintf(master->pid_path, sizeof(master->pid_path), "%s/musterd.pid",
+                       master->run_dir);
+    (void)snprintf(master->lock_path, sizeof(master->lock_path), "%s/musterd.lock",
+                   master->run_dir);
+    return 0;
+}
+
+static int lock_run_dir(struct master *master, char *error, size_t size)
+{
+    pid_t holder;
+    master->lock_fd = pid_file_open(master->lock_path, &holder);
+    if (master->lock_fd == -EWOULDBLOCK) {
+        (void)snprintf(error, size,
+                       "another musterd runs on run_dir = %s (pid %d); stop it, or give this one "
+                       "a run_dir of its own",
+                       master->run_dir, (int)holder);
+        return -EWOULDBLOCK;
+    }
+    if (master->lock_fd >= 0)
+        master->pid_fd = pid_file_open(master->pid_path, &holder);
+    int err = master->lock_fd < 0 ? master->lock_fd : master->pid_fd < 0 ? master->pid_fd : 0;
+    if (err == -EWOULDBLOCK)
+        (void)snprintf(error, size, "the pid file %s is held by pid %d", master->pid_path,
+                       (int)holder);
+    else if (err != 0)
+        (void)snprintf(error, size, "cannot write %s: %s",
+                       master->lock_fd < 0 ? master->lock_path : master->pid_path,
+                       log_strerror(err));
+    return err;
+}
+
+static void describe_listeners(struct master *master)
+{
+    struct cluster *cluster = &master->cluster;
+    cluster->listener_count = master->listeners.group_count;
+    for (int i = 0; i < cluster->listener_count; i++) {
+        const struct listener_group *group = &master->listeners.group[i];
+        struct cluster_listener *out = &cluster->listener[i];
+        memcpy(out->name, group->name, sizeof(out->name));
+        memcpy(out->address, group->address, sizeof(out->address));
+        out->kind = group->kind;
+        out->slot_count = group->fd_count;
+        out->inherited = group->inherited;
+        out->policy = group->kind == LISTENER_PER_SLOT ? "round-robin" : "shared";
+        out->queue = listeners_queue(group);
+        log_notice("listening", LOG_STR("name", out->name), LOG_STR("address", out->address),
+                   LOG_INT("sockets", out->slot_count), LOG_STR("policy", out->policy),
+                   LOG_STR("inherited", out->inherited ? "yes" : "no"));
+    }
+}
+
+static void fill_cluster(struct master *master)
+{
+    struct cluster *cluster = &master->cluster;
+    cluster->config = master->config;
+    cluster->run_dir = master->run_dir;
+    cluster->state = CLUSTER_STARTING;
+    cluster->totals = &master->totals;
+    cluster->cpu_count = cpus_usable("");
+    cluster->max_workers = config_max_workers(master->config, cluster->cpu_count);
+    cluster->min_workers = master->config->min_workers;
+    cluster->configured_workers = config_worker_count(master->config, cluster->cpu_count);
+    cluster->started_ms = clock_monotonic_ms();
+    cluster->started_wall_ms = clock_wall_ms();
+    cluster->newest_generation = 1;
+}
+
+static int open_sockets(struct master *master, char *error, size_t size)
+{
+    int err = listeners_open(&master->listeners, master->config, master->cluster.max_workers,
+                             master->worker_uid, error, size);
+    if (err == 0)
+        err = check_file_limit(master, master->listeners.group_count, error, size);
+    if (err != 0)
+        return err;
+    err = control_new(master->base, master->control_path, master->worker_uid,
+                      &master_control_callbacks, master, &master->control);
+    if (err != 0) {
+        (void)snprintf(error, size, "cannot open %s: %s", master->control_path, log_strerror(err));
+        return err;
+    }
+    master->management = management_new(master->base, &master->cluster, master, error, size);
+    return master->management == NULL ? -EADDRINUSE : 0;
+}
+
+int master_prepare(struct master *master, char *error, size_t size)
+{
+    (void)snprintf(error, size, "out of memory");
+    int err = find_worker_user(master, error, size);
+    if (err == 0)
+        err = master_open_logs(master, master->config, error, size);
+    if (err == 0)
+        err = prepare_run_dir(master, error, size);
+    if (err == 0)
+        err = lock_run_dir(master, error, size);
+    if (err != 0)
+        return err;
+    fill_cluster(master);
+    master_set_rules(master);
+    find_worker_binary(master);
+    master->watchdog_interval_ms = notify_watchdog_interval_ms();
+    master->roster = roster_new(master->cluster.max_workers);
+    master->cluster.roster = master->roster;
+    if (master->roster == NULL || master_config_document(master, master->config) != 0 ||
+        procfs_open(&master->procfs, getpid()) != 0)
+        return -ENOMEM;
+    /* The limit first: a group of many sockets may need more than the soft one. */
+    err = check_file_limit(master, 2, error, size);
+    if (err == 0)
+        err = open_sockets(master, error, size);
+    if (err != 0)
+        return err;
+    describe_listeners(master);
+    roster_set_desired(master->roster, master->cluster.configured_workers);
+    return 0;
+}

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master_stop - the drain of the whole cluster.
+ *
+ *   RUNNING -> DRAINING: /health says so for drain_delay, so that load
+ *              balancers go elsewhere; connections are still taken.
+ *   DRAINING -> STOPPING: the kernel ignores the SYN of new connections, so
+ *              none is begun that could not be served; handshakes under way
+ *              complete and are accepted for GRACE_MS; then the sockets close
+ *              and new connections are refused. Workers finish what they have,
+ *              for drain_timeout at most.
+ */
+#include "master/master_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <signal.h>
+#include <string.h>
+
+/* Long enough for the last packet of a handshake from anywhere on earth. */
+enum { GRACE_MS = 500, CUT_GRACE_MS = 1000 };
+
+static void after(struct master *master, int64_t wait_ms)
+{
+    const struct timeval wait = {wait_ms / 1000, (wait_ms % 1000) * 1000};
+    (void)event_add(master->stop_timer, &wait);
+}
+
+static void drain_worker(struct master *master, struct worker *worker, int64_t timeout_ms,
+                         int64_t grace_ms)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    if (worker_is_live(worker)) {
+        worker_enter(worker, WORKER_DRAINING, now_ms);
+        worker->ending = DEATH_SHUTDOWN;
+        master_log_slot(master, worker->slot);
+    }
+    if (worker->drain_deadline_ms == 0 || worker->drain_deadline_ms > now_ms + timeout_ms)
+        worker->drain_deadline_ms = now_ms + timeout_ms;
+    master_send_drain(master, worker, worker->drain_deadline_ms - now_ms, grace_ms, true);
+}
+
+static void drain_all(struct master *master, int64_t timeout_ms, int64_t grace_ms)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+        drain_worker(master, worker, timeout_ms, grace_ms);
+    master_reconcile_soon(master);
+}
+
+static void stop_listening(struct master *master)
+{
+    log_notice("no new connections from now on",
+               LOG_INT("drain_timeout_ms", master->config->drain_timeout));
+    master->cluster.state = CLUSTER_STOPPING;
+    master->rules.stopping = true;
+    listeners_refuse_new(&master->listeners);
+    master_send_state(master);
+    drain_all(master, master->config->drain_timeout, GRACE_MS);
+    after(master, GRACE_MS);
+}
+
+/* Called by the stop timer. */
+static void on_stop_timer(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct master *master = context;
+    if (master->cluster.state == CLUSTER_DRAINING)
+        stop_listening(master);
+    else
+        listeners_close(&master->listeners);
+    master_stop_check(master);
+}
+
+void master_drain(struct master *master, const char *who)
+{
+    if (master->cluster.state >= CLUSTER_DRAINING)
+        return;
+    log_notice("draining", LOG_STR("who", who), LOG_INT("workers", master->roster->worker_count),
+               LOG_INT("drain_delay_ms", master->config->drain_delay),
+               LOG_INT("drain_timeout_ms", master->config->drain_timeout));
+    master->cluster.state = CLUSTER_DRAINING;
+    notify_stopping();
+    master_send_state(master);
+    if (master->stop_timer == NULL)
+        master->stop_timer = evtimer_new(master->base, on_stop_timer, master);
+    CHECK(master->stop_timer != NULL);
+    if (master->config->drain_delay > 0)
+        after(master, master->config->drain_delay);
+    else
+        stop_listening(master);
+    master_finish_reload_commands(master, false, "the cluster began to stop");
+    master_reconcile_soon(master);
+}
+
+void master_cut(struct master *master)
+{
+    if (master->cut)
+        return;
+    master->cut = true;
+    log_warning("drain cut short by a second signal",
+                LOG_INT("workers", master->roster->worker_count));
+    master->cluster.state = CLUSTER_STOPPING;
+    master->rules.stopping = true;
+    master->rules.kill_grace_ms = CUT_GRACE_MS;
+    listeners_close(&master->listeners);
+    drain_all(master, 0, 0);
+}
+
+void master_stop_check(struct master *master)
+{
+    if (master->cluster.state == CLUSTER_STOPPING && master->roster->worker_count == 0 &&
+        master->listeners.group_count == 0)
+        (void)event_base_loopbreak(master->base);
+}

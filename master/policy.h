@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * policy - what the master does next: (roster, rules, now) -> a plan.
+ *
+ * Pure: it changes nothing. master.c carries the plan out, changes the roster
+ * accordingly and asks again when something happens or `wake_at_ms` comes.
+ * Asking twice gives the same plan, so nothing is lost when a step fails.
+ *
+ * The order of a plan is the order that loses nothing: steer new connections
+ * away first, then let the new owner of a socket poll it, and only when it
+ * said so let the old owner stop.
+ */
+#ifndef MUSTER_POLICY_H
+#define MUSTER_POLICY_H
+
+#include "master/roster.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct policy_rules {
+    bool stopping; /* the cluster ends: start nobody, move no sockets */
+    int64_t start_timeout_ms;
+    int64_t suspect_timeout_ms;
+    int64_t hang_timeout_ms;
+    int64_t drain_timeout_ms; /* of a worker that was replaced or scaled away */
+    int64_t kill_grace_ms;    /* from a gentle signal, or a missed deadline, to SIGKILL */
+    int64_t backoff_min_ms;
+    int64_t backoff_max_ms;
+    int64_t healthy_after_ms;
+    int budget; /* restarts in budget_interval_ms */
+    int64_t budget_interval_ms;
+    int64_t last_resort_ms; /* with nobody serving, no back-off is longer than this */
+};
+
+#define POLICY_ACTIONS(X)                                                                          \
+    X(STEER, "steer")     /* the kernel chooses among `slots` */                                   \
+    X(SPAWN, "spawn")     /* start a worker in `slot` */                                           \
+    X(ASSIGN, "assign")   /* `worker` polls exactly `slots` */                                     \
+    X(DRAIN, "drain")     /* `worker` ends gracefully, because of `reason` */                      \
+    X(SUSPECT, "suspect") /* `worker` is late */                                                   \
+    X(TRUST, "trust")     /* a suspect `worker` reported again */                                  \
+    X(KILL, "kill")       /* send `signal` to `worker`, because of `reason` */
+#define POLICY_ENUM(name, text) POLICY_##name,
+enum policy_action_kind { POLICY_ACTIONS(POLICY_ENUM) POLICY_ACTION_COUNT };
+
+struct policy_action {
+    enum policy_action_kind kind;
+    int slot;
+    struct worker *worker;
+    enum death_reason reason;
+    int signal;
+    struct slot_set slots;
+};
+
+struct policy_plan {
+    struct policy_action *actions; /* grown as needed, reused between calls */
+    int count;
+    int capacity;
+    bool failed;        /* out of memory: carry out what is there, ask again */
+    int64_t wake_at_ms; /* ask again then; INT64_MAX: only when something happens */
+};
+
+/* Fills `plan` (zeroed before its first use). `steered` is the set that the
+ * kernel chooses among now. */
+void policy_decide(const struct roster *roster, const struct policy_rules *rules,
+                   const struct slot_set *steered, int64_t now_ms, struct policy_plan *plan);
+void policy_plan_fini(struct policy_plan *plan);
+
+const char *policy_action_name(enum policy_action_kind kind);
+
+/* When a slot whose worker died may start the next one. */
+struct policy_backoff {
+    int early_deaths;
+    int64_t backoff_ms; /* 0: at once */
+};
+
+/* `killed_from_outside`: SIGKILL that nobody here sent to a worker that was
+ * READY. Somebody's doing, not the worker's: no back-off for it. */
+struct policy_backoff policy_after_death(const struct policy_rules *rules, int early_deaths,
+                                         int64_t age_ms, bool was_ready, bool killed_from_outside);
+
+/* Whether the cluster may start another worker now; counts it if so. The
+ * budget is a number of restarts per interval; beyond it one a second. */
+bool policy_spend_budget(struct roster *roster, const struct policy_rules *rules, int64_t now_ms);
+
+/* Whether every wanted slot has a READY worker that is up to date and no other. */
+bool policy_settled(const struct roster *roster);
+
+#endif
