@@ -84,6 +84,7 @@ static struct sockaddr_storage address;
 static socklen_t address_len;
 static int epoll_fd;
 static int64_t started_ns, now_ns;
+static int64_t next_new_ns, next_request_ns; /* when --new-rate and --rate want the next one */
 static bool stopping;
 static int first_answers; /* keep-alive connections that have been answered once */
 static volatile sig_atomic_t signalled;
@@ -135,6 +136,11 @@ static void watch(struct conn *conn, uint32_t events)
 static int64_t after(double wait_s)
 {
     return now_ns + (int64_t)(wait_s * (double)NS_PER_S);
+}
+
+static int64_t interval_ns(double rate)
+{
+    return (int64_t)((double)NS_PER_S / rate);
 }
 
 /* Ends the connection; what was outstanding has been counted. Those of a
@@ -191,6 +197,7 @@ static void conn_connected(struct conn *conn)
     if (took > counts[conn->kind].connect_max_ns)
         counts[conn->kind].connect_max_ns = took;
     conn->state = CONN_WAITING;
+    conn->deadline_ns = after(options.answer_timeout_s);
     counts[conn->kind].requests_sent++;
 }
 
@@ -268,6 +275,8 @@ static void conn_open(struct conn *conn, int64_t due_ns)
     }
     conn_open_count++;
     counts[conn->kind].connects++;
+    if (conn->kind == LOAD_KEEPALIVE && options.rate > 0)
+        next_request_ns += interval_ns(options.rate); /* it begins with a request */
     int result = connect(conn->fd, (const struct sockaddr *)&address, address_len);
     if (result < 0 && errno != EINPROGRESS) {
         int error = errno;
@@ -448,40 +457,48 @@ static void reopen(void)
     }
 }
 
-/* Starts what is due by the clock; returns when the next is. */
-static int64_t start_due(int64_t *next_new_ns, int64_t *next_request_ns)
+static void start_new(void)
 {
-    if (stopping)
-        return INT64_MAX;
-    if (options.new_rate > 0) {
-        for (; *next_new_ns <= now_ns;
-             *next_new_ns += (int64_t)((double)NS_PER_S / options.new_rate)) {
-            struct conn *conn = TAILQ_FIRST(&spare);
-            if (conn == NULL) {
-                counts[LOAD_NEW].outcome[LOAD_OVERRUN]++;
-                continue;
-            }
-            TAILQ_REMOVE(&spare, conn, link);
-            conn_open(conn, *next_new_ns);
+    for (; next_new_ns <= now_ns; next_new_ns += interval_ns(options.new_rate)) {
+        struct conn *conn = TAILQ_FIRST(&spare);
+        if (conn == NULL) {
+            counts[LOAD_NEW].outcome[LOAD_OVERRUN]++;
+            continue;
         }
+        TAILQ_REMOVE(&spare, conn, link);
+        conn_open(conn, next_new_ns);
+    }
+}
+
+static void start_requests(void)
+{
+    struct conn *conn;
+    while (next_request_ns <= now_ns && (conn = TAILQ_FIRST(&idle)) != NULL) {
+        if (now_ns - next_request_ns > NS_PER_MS)
+            counts[LOAD_KEEPALIVE].outcome[LOAD_LATE]++;
+        TAILQ_REMOVE(&idle, conn, link);
+        conn_request(conn, next_request_ns);
+        next_request_ns += interval_ns(options.rate);
+    }
+}
+
+/* Starts what is due by the clock; returns when the next is. What is late for
+ * want of an idle connection is looked at again after any event. */
+static int64_t start_due(void)
+{
+    int64_t next_ns = INT64_MAX;
+    if (stopping)
+        return next_ns;
+    if (options.new_rate > 0) {
+        start_new();
+        next_ns = next_new_ns;
     }
     if (options.rate > 0) {
-        int64_t step = (int64_t)((double)NS_PER_S / options.rate);
-        while (*next_request_ns <= now_ns) {
-            struct conn *conn = TAILQ_FIRST(&idle);
-            if (conn == NULL)
-                return now_ns + NS_PER_MS; /* late: sent when one becomes idle */
-            if (now_ns - *next_request_ns > NS_PER_MS)
-                counts[LOAD_KEEPALIVE].outcome[LOAD_LATE]++;
-            TAILQ_REMOVE(&idle, conn, link);
-            conn_request(conn, *next_request_ns);
-            *next_request_ns += step;
-        }
+        start_requests();
+        if (next_request_ns > now_ns && next_request_ns < next_ns)
+            next_ns = next_request_ns;
     }
-    int64_t next = options.new_rate > 0 ? *next_new_ns : INT64_MAX;
-    if (options.rate > 0 && *next_request_ns < next)
-        next = *next_request_ns;
-    return next;
+    return next_ns;
 }
 
 static void touch(const char *path)
@@ -530,8 +547,8 @@ static void wait_for_events(int64_t until_ns)
 static void run(void)
 {
     int64_t end_ns = options.duration_s > 0 ? after(options.duration_s) : INT64_MAX;
-    int64_t next_new_ns = started_ns;
-    int64_t next_request_ns = started_ns;
+    next_new_ns = started_ns;
+    next_request_ns = started_ns;
     int64_t next_tick_ns = started_ns + TICK_MS * NS_PER_MS;
     bool ready = false;
     for (;;) {
@@ -548,7 +565,7 @@ static void run(void)
         }
         if (stopping && (conn_open_count == 0 || now_ns >= end_ns))
             return;
-        int64_t wake_ns = start_due(&next_new_ns, &next_request_ns);
+        int64_t wake_ns = start_due();
         if (tick)
             sweep();
         if (!stopping)
