@@ -126,6 +126,35 @@ static void watch_worker(const struct policy_rules *rules, struct worker *worker
     }
 }
 
+/* ---- what a slot has ---- */
+
+struct slot_view {
+    struct worker *fresh;       /* newest live worker that is up to date */
+    struct worker *fresh_ready; /* newest READY one of these */
+    struct worker *ready;       /* newest READY one at all */
+    bool any_live;
+};
+
+static struct slot_view look_at(const struct roster *roster, const struct slot *slot)
+{
+    struct slot_view view = {0};
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot) {
+        if (!worker_is_live(worker))
+            continue;
+        view.any_live = true;
+        if (view.ready == NULL && worker->state == WORKER_READY)
+            view.ready = worker;
+        if (worker_is_outdated(roster, worker))
+            continue;
+        if (view.fresh == NULL)
+            view.fresh = worker;
+        if (view.fresh_ready == NULL && worker->state == WORKER_READY)
+            view.fresh_ready = worker;
+    }
+    return view;
+}
+
 /* ---- who owns which socket ---- */
 
 /* A worker that may poll sockets of other slots. */
@@ -135,16 +164,16 @@ static bool can_adopt(const struct roster *roster, const struct worker *worker)
 }
 
 /* The worker of this slot that should poll its sockets, or NULL. */
-static struct worker *own_owner(const struct slot *slot)
+static struct worker *own_owner(const struct roster *roster, const struct slot *slot)
 {
     if (!slot->wanted)
         return NULL;
-    struct worker *worker = slot_ready_worker(slot);
-    if (worker != NULL)
-        return worker;
+    struct slot_view view = look_at(roster, slot);
+    if (view.ready != NULL)
+        return view.fresh_ready != NULL ? view.fresh_ready : view.ready;
     /* A worker that starts takes its socket the moment it can: it says READY
      * right after. */
-    worker = TAILQ_FIRST(&slot->workers);
+    struct worker *worker = TAILQ_FIRST(&slot->workers);
     return worker != NULL && worker->state == WORKER_STARTING && worker->connected ? worker : NULL;
 }
 
@@ -162,7 +191,7 @@ static void decide_owners(const struct roster *roster, struct ownership *out)
             adopters[adopter_count++] = ready;
     }
     for (int i = 0; i < roster->slot_count; i++) {
-        struct worker *owner = own_owner(&roster->slots[i]);
+        struct worker *owner = own_owner(roster, &roster->slots[i]);
         bool serving = owner != NULL && owner->state == WORKER_READY;
         /* Until the slot's own worker is READY a survivor stands in. */
         if (!serving && adopter_count > 0)
@@ -248,30 +277,6 @@ static void plan_steering(const struct roster *roster, const struct slot_set *st
 
 /* ---- starting and draining ---- */
 
-struct slot_view {
-    struct worker *fresh;       /* newest live worker that is up to date */
-    struct worker *fresh_ready; /* newest READY one */
-    bool any_live;
-};
-
-static struct slot_view look_at(const struct roster *roster, const struct slot *slot)
-{
-    struct slot_view view = {0};
-    struct worker *worker;
-    TAILQ_FOREACH (worker, &slot->workers, in_slot) {
-        if (!worker_is_live(worker))
-            continue;
-        view.any_live = true;
-        if (worker_is_outdated(roster, worker))
-            continue;
-        if (view.fresh == NULL)
-            view.fresh = worker;
-        if (view.fresh_ready == NULL && worker->state == WORKER_READY)
-            view.fresh_ready = worker;
-    }
-    return view;
-}
-
 static bool anybody_serves(const struct roster *roster)
 {
     const struct worker *worker;
@@ -349,19 +354,37 @@ static enum death_reason drain_reason(const struct roster *roster, const struct 
     return worker->generation != roster->generation ? DEATH_RELOAD : DEATH_RESTART;
 }
 
+static bool is_newer(const struct worker *candidate, const struct worker *than)
+{
+    for (; than != NULL; than = TAILQ_NEXT(than, in_slot))
+        if (than == candidate)
+            return false;
+    return true;
+}
+
+/* Whether another worker of the slot does this one's work. */
+static bool is_replaced(const struct roster *roster, const struct slot *slot,
+                        const struct worker *worker)
+{
+    struct slot_view view = look_at(roster, slot);
+    bool outdated = worker_is_outdated(roster, worker);
+    if (view.fresh_ready == worker)
+        return false;
+    if (view.fresh_ready != NULL)
+        return outdated || worker->state != WORKER_SUSPECT;
+    /* Reloads that overtake each other: of several outdated workers one is enough. */
+    return outdated && view.ready != NULL && view.ready != worker &&
+           (worker->state == WORKER_STARTING || is_newer(view.ready, worker));
+}
+
 /* Drains workers that are not needed once somebody else holds their sockets. */
 static void plan_drains(const struct roster *roster, const struct ownership *ownership,
                         struct policy_plan *plan)
 {
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster) {
-        if (!worker_is_live(worker))
-            continue;
         const struct slot *slot = &roster->slots[worker->slot];
-        struct slot_view view = look_at(roster, slot);
-        bool replaced = view.fresh_ready != NULL && view.fresh_ready != worker &&
-                        (worker_is_outdated(roster, worker) || worker->state != WORKER_SUSPECT);
-        if (slot->wanted && !replaced)
+        if (!worker_is_live(worker) || (slot->wanted && !is_replaced(roster, slot, worker)))
             continue;
         struct slot_set left = wanted_slots(roster, ownership, worker);
         if (worker->state != WORKER_STARTING && !set_empty(&left))

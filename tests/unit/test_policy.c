@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * test_policy - the decisions of the master against a simulated cluster.
+ *
+ * The simulation applies plans the way master.c does; workers answer when a
+ * test lets them. Invariants that must hold at every step are checked by
+ * check_invariants().
+ */
+#include "common/check.h"
+#include "master/policy.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct sim {
+    struct roster *roster;
+    struct policy_rules rules;
+    struct policy_plan plan;
+    struct slot_set steered;
+    uint64_t epoch;
+    int64_t now_ms;
+    pid_t next_pid;
+    int spawns, drains, kills;
+};
+
+static struct policy_rules rules(void)
+{
+    return (struct policy_rules){.start_timeout_ms = 10000,
+                                 .suspect_timeout_ms = 3000,
+                                 .hang_timeout_ms = 30000,
+                                 .drain_timeout_ms = 60000,
+                                 .kill_grace_ms = 2000,
+                                 .backoff_min_ms = 100,
+                                 .backoff_max_ms = 30000,
+                                 .healthy_after_ms = 10000,
+                                 .budget = 20,
+                                 .budget_interval_ms = 10000,
+                                 .last_resort_ms = 2000};
+}
+
+static void sim_init(struct sim *sim, int slots, int desired)
+{
+    memset(sim, 0, sizeof(*sim));
+    sim->roster = roster_new(slots);
+    assert_non_null(sim->roster);
+    sim->rules = rules();
+    sim->now_ms = 1000000;
+    sim->next_pid = 100;
+    roster_set_desired(sim->roster, desired);
+}
+
+static void sim_fini(struct sim *sim)
+{
+    policy_plan_fini(&sim->plan);
+    roster_free(&sim->roster);
+}
+
+static bool is_subset_polled(const struct sim *sim, int slot)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
+        if (worker_is_live(worker) && worker->connected &&
+            slot_set_has(&worker->confirmed, (unsigned)slot))
+            return true;
+    return false;
+}
+
+static bool held_by_other(const struct sim *sim, int slot, const struct worker *except)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
+        if (worker != except && worker_is_live(worker) &&
+            slot_set_has(&worker->confirmed, (unsigned)slot))
+            return true;
+    return false;
+}
+
+/* A socket is only given up when somebody else said that it polls it. */
+static void check_given_up(const struct sim *sim, const struct worker *worker,
+                           const struct slot_set *next)
+{
+    for (int i = 0; i < sim->roster->slot_count; i++)
+        if (slot_set_has(&worker->assigned, (unsigned)i) && !slot_set_has(next, (unsigned)i))
+            assert_true(held_by_other(sim, i, worker));
+}
+
+static void apply(struct sim *sim, const struct policy_action *action)
+{
+    struct slot *slot = &sim->roster->slots[action->slot];
+    struct worker *worker = action->worker;
+    switch (action->kind) {
+    case POLICY_STEER:
+        for (int i = 0; i < sim->roster->slot_count; i++)
+            if (slot_set_has(&action->slots, (unsigned)i))
+                assert_non_null(slot_ready_worker(&sim->roster->slots[i]));
+        sim->steered = action->slots;
+        break;
+    case POLICY_SPAWN:
+        assert_true(slot->wanted);
+        assert_non_null(roster_add(sim->roster, action->slot, sim->next_pid++, sim->now_ms));
+        sim->roster->last_start_ms = sim->now_ms;
+        sim->spawns++;
+        break;
+    case POLICY_ASSIGN:
+        check_given_up(sim, worker, &action->slots);
+        worker->assigned = action->slots;
+        worker->assign_epoch = ++sim->epoch;
+        break;
+    case POLICY_DRAIN:
+        /* Whoever leaves must not be chosen any more, nor hold a socket alone. */
+        if (worker->state == WORKER_READY) {
+            static const struct slot_set none;
+            assert_memory_equal(&worker->assigned, &none, sizeof(none));
+        }
+        worker->ending = action->reason;
+        worker->drain_deadline_ms = sim->now_ms + sim->rules.drain_timeout_ms;
+        worker_enter(worker, WORKER_DRAINING, sim->now_ms);
+        sim->drains++;
+        break;
+    case POLICY_SUSPECT:
+        worker_enter(worker, WORKER_SUSPECT, sim->now_ms);
+        break;
+    case POLICY_TRUST:
+        worker_enter(worker, WORKER_READY, sim->now_ms);
+        break;
+    case POLICY_KILL:
+        worker->kill_signal = action->signal;
+        worker->kill_sent_ms = sim->now_ms;
+        sim->kills++;
+        break;
+    case POLICY_ACTION_COUNT:
+        fail();
+    }
+}
+
+static void decide(struct sim *sim)
+{
+    for (int round = 0; round < 20; round++) {
+        policy_decide(sim->roster, &sim->rules, &sim->steered, sim->now_ms, &sim->plan);
+        if (sim->plan.count == 0)
+            return;
+        for (int i = 0; i < sim->plan.count; i++)
+            apply(sim, &sim->plan.actions[i]);
+    }
+    fail_msg("the plan never becomes empty");
+}
+
+static void connect_worker(struct sim *sim, struct worker *worker)
+{
+    worker->connected = true;
+    decide(sim);
+}
+
+static void confirm(struct sim *sim, struct worker *worker)
+{
+    worker->confirmed = worker->assigned;
+    worker->confirmed_epoch = worker->assign_epoch;
+    decide(sim);
+}
+
+static void say_ready(struct sim *sim, struct worker *worker)
+{
+    worker_enter(worker, WORKER_READY, sim->now_ms);
+    worker->last_report_ms = sim->now_ms;
+    decide(sim);
+}
+
+static void start_worker(struct sim *sim, struct worker *worker)
+{
+    connect_worker(sim, worker);
+    confirm(sim, worker);
+    say_ready(sim, worker);
+    confirm(sim, worker);
+}
+
+static void confirm_all(struct sim *sim)
+{
+    for (int round = 0; round < 4; round++) {
+        struct worker *worker;
+        TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
+            if (worker->connected && worker_is_live(worker))
+                confirm(sim, worker);
+    }
+}
+
+static void start_all(struct sim *sim)
+{
+    decide(sim);
+    bool again = true;
+    while (again) {
+        again = false;
+        struct worker *worker;
+        TAILQ_FOREACH (worker, &sim->roster->workers, in_roster) {
+            if (worker->state == WORKER_STARTING) {
+                start_worker(sim, worker);
+                again = true;
+                break;
+            }
+        }
+    }
+    confirm_all(sim);
+}
+
+static void die(struct sim *sim, struct worker *worker, bool unexpected, int signal)
+{
+    struct slot *slot = &sim->roster->slots[worker->slot];
+    if (unexpected) {
+        struct policy_backoff next =
+            policy_after_death(&sim->rules, slot->early_deaths, sim->now_ms - worker->started_ms,
+                               worker->ready_ms != 0, signal == SIGKILL);
+        slot->early_deaths = next.early_deaths;
+        slot->start_at_ms = sim->now_ms + next.backoff_ms;
+    }
+    worker_enter(worker, WORKER_DEAD, sim->now_ms);
+    roster_remove(sim->roster, worker);
+    decide(sim);
+}
+
+static void report_all(struct sim *sim)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
+        worker->last_report_ms = sim->now_ms;
+}
+
+static struct worker *ready_in(const struct sim *sim, int slot)
+{
+    struct worker *worker = slot_ready_worker(&sim->roster->slots[slot]);
+    assert_non_null(worker);
+    return worker;
+}
+
+/* What must be true when every message was answered. */
+static void check_invariants(const struct sim *sim)
+{
+    bool anybody = roster_count(sim->roster, WORKER_READY) > 0;
+    for (int i = 0; i < sim->roster->slot_count; i++) {
+        bool steered = slot_set_has(&sim->steered, (unsigned)i);
+        bool ready =
+            sim->roster->slots[i].wanted && slot_ready_worker(&sim->roster->slots[i]) != NULL;
+        if (anybody) {
+            assert_int_equal(steered, ready);
+            assert_true(is_subset_polled(sim, i));
+        }
+    }
+}
+
+static void test_start(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 2);
+    decide(&sim);
+    assert_int_equal(sim.spawns, 2);
+    assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 2);
+    start_all(&sim);
+    assert_int_equal(roster_count(sim.roster, WORKER_READY), 2);
+    check_invariants(&sim);
+    assert_true(policy_settled(sim.roster));
+    sim_fini(&sim);
+}
+
+static void test_survivor_adopts(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 3);
+    start_all(&sim);
+    sim.now_ms += 20000;
+    report_all(&sim);
+    die(&sim, ready_in(&sim, 1), true, SIGSEGV);
+    assert_false(slot_set_has(&sim.steered, 1));
+    confirm_all(&sim);
+    assert_true(is_subset_polled(&sim, 1));
+    assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 1); /* first death: at once */
+    start_all(&sim);
+    check_invariants(&sim);
+    /* The newcomer has its socket back, and nobody else polls it any more. */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(slot_set_has(&ready_in(&sim, i)->confirmed, 1), i == 1);
+    sim_fini(&sim);
+}
+
+static void test_scale_down_is_lossless(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 4);
+    start_all(&sim);
+    struct worker *leaving = ready_in(&sim, 3);
+    roster_set_desired(sim.roster, 3);
+    decide(&sim);
+    /* Steered away at once, but it polls its socket until a survivor does. */
+    assert_false(slot_set_has(&sim.steered, 3));
+    assert_int_equal(leaving->state, WORKER_READY);
+    assert_true(slot_set_has(&leaving->assigned, 3));
+    confirm_all(&sim);
+    assert_int_equal(leaving->state, WORKER_DRAINING);
+    assert_int_equal(leaving->ending, DEATH_SCALE_DOWN);
+    check_invariants(&sim);
+    sim.now_ms += 59000;
+    report_all(&sim);
+    decide(&sim);
+    assert_int_equal(leaving->kill_signal, 0);
+    sim.now_ms += 3001;
+    report_all(&sim);
+    decide(&sim);
+    assert_int_equal(leaving->kill_signal, SIGKILL);
+    sim_fini(&sim);
+}
+
+static void test_roll_keeps_capacity(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 8, 4);
+    start_all(&sim);
+    sim.roster->generation = 2;
+    for (int step = 0; step < 4; step++) {
+        decide(&sim);
+        assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 1); /* one by one */
+        assert_int_equal(roster_count(sim.roster, WORKER_READY), 4);
+        struct worker *worker;
+        TAILQ_FOREACH (worker, &sim.roster->workers, in_roster)
+            if (worker->state == WORKER_STARTING)
+                break;
+        assert_non_null(worker);
+        connect_worker(&sim, worker);
+        confirm(&sim, worker);
+        assert_int_equal(roster_count(sim.roster, WORKER_READY), 4);
+        say_ready(&sim, worker);
+        confirm_all(&sim);
+    }
+    assert_true(policy_settled(sim.roster));
+    assert_int_equal(sim.drains, 4);
+    check_invariants(&sim);
+    sim_fini(&sim);
+}
+
+static void test_roll_back(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 2);
+    start_all(&sim);
+    sim.roster->generation = 2;
+    decide(&sim);
+    struct worker *canary = TAILQ_LAST(&sim.roster->workers, worker_list);
+    assert_int_equal(canary->state, WORKER_STARTING);
+    sim.roster->generation = 1; /* master_reload_failed() */
+    die(&sim, canary, true, SIGABRT);
+    /* The old workers are current again: nobody starts, nobody leaves. */
+    assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 0);
+    assert_true(policy_settled(sim.roster));
+    assert_int_equal(sim.drains, 0);
+    check_invariants(&sim);
+    sim_fini(&sim);
+}
+
+static void test_suspect_is_steered_away_from(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 2);
+    start_all(&sim);
+    struct worker *late = ready_in(&sim, 0);
+    sim.now_ms += 2999;
+    ready_in(&sim, 1)->last_report_ms = sim.now_ms;
+    decide(&sim);
+    assert_int_equal(late->state, WORKER_READY);
+    sim.now_ms += 1;
+    decide(&sim);
+    assert_int_equal(late->state, WORKER_SUSPECT);
+    assert_false(slot_set_has(&sim.steered, 0));
+    confirm(&sim, ready_in(&sim, 1));
+    assert_true(slot_set_has(&ready_in(&sim, 1)->confirmed, 0));
+    /* It reports again: trusted, and it gets its socket back. */
+    late->last_report_ms = sim.now_ms;
+    decide(&sim);
+    assert_int_equal(late->state, WORKER_READY);
+    confirm_all(&sim);
+    check_invariants(&sim);
+    /* Silent for good: SIGABRT, then SIGKILL. */
+    for (int i = 0; i < 40 && late->kill_signal != SIGABRT; i++) {
+        sim.now_ms += 1000;
+        ready_in(&sim, 1)->last_report_ms = sim.now_ms;
+        decide(&sim);
+    }
+    assert_int_equal(late->kill_signal, SIGABRT);
+    assert_in_range(sim.now_ms - late->last_report_ms, 30000, 31000);
+    sim.now_ms += 2000;
+    ready_in(&sim, 1)->last_report_ms = sim.now_ms;
+    decide(&sim);
+    assert_int_equal(late->kill_signal, SIGKILL);
+    sim_fini(&sim);
+}
+
+static void test_start_timeout(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    decide(&sim);
+    struct worker *worker = TAILQ_FIRST(&sim.roster->workers);
+    assert_int_equal(sim.plan.wake_at_ms, sim.now_ms + 10000);
+    sim.now_ms += 9999;
+    decide(&sim);
+    assert_int_equal(worker->kill_signal, 0);
+    sim.now_ms += 1;
+    decide(&sim);
+    assert_int_equal(worker->kill_signal, SIGKILL);
+    assert_int_equal(sim.kills, 1);
+    decide(&sim);
+    assert_int_equal(sim.kills, 1);
+    sim_fini(&sim);
+}
+
+static void test_backoff(void **state)
+{
+    (void)state;
+    const struct policy_rules r = rules();
+    static const int64_t expected[] = {0,    100,  200,   400,   800,   1600,
+                                       3200, 6400, 12800, 25600, 30000, 30000};
+    int deaths = 0;
+    for (size_t i = 0; i < ARRAY_COUNT(expected); i++) {
+        struct policy_backoff next = policy_after_death(&r, deaths, 5, false, false);
+        assert_int_equal(next.backoff_ms, expected[i]);
+        deaths = next.early_deaths;
+    }
+    /* A healthy life forgives. */
+    struct policy_backoff healthy = policy_after_death(&r, deaths, 10000, true, false);
+    assert_int_equal(healthy.backoff_ms, 0);
+    assert_int_equal(healthy.early_deaths, 0);
+    /* Never READY is never healthy, however long it took. */
+    assert_int_equal(policy_after_death(&r, 5, 60000, false, false).early_deaths, 6);
+    /* kill -9 from outside is not the worker's fault. */
+    assert_int_equal(policy_after_death(&r, 3, 500, true, true).backoff_ms, 0);
+    assert_int_equal(policy_after_death(&r, 3, 50, true, true).backoff_ms, 100);
+    assert_int_equal(policy_after_death(&r, 3, 50, true, true).early_deaths, 3);
+    assert_int_equal(policy_after_death(&r, 3, 500, false, true).early_deaths, 4);
+}
+
+static void test_last_resort(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 2);
+    decide(&sim);
+    for (int i = 0; i < 2; i++)
+        sim.roster->slots[i].early_deaths = 11;
+    struct worker *worker;
+    while ((worker = TAILQ_FIRST(&sim.roster->workers)) != NULL) {
+        worker_enter(worker, WORKER_DEAD, sim.now_ms);
+        sim.roster->slots[worker->slot].start_at_ms = sim.now_ms + 30000;
+        roster_remove(sim.roster, worker);
+    }
+    sim.spawns = 0;
+    decide(&sim);
+    assert_int_equal(sim.spawns, 0);
+    /* With nobody serving one is tried every two seconds, not after 30. */
+    assert_int_equal(sim.plan.wake_at_ms, sim.now_ms + 2000);
+    sim.now_ms += 2000;
+    decide(&sim);
+    assert_int_equal(sim.spawns, 1);
+    start_all(&sim);
+    assert_int_equal(roster_count(sim.roster, WORKER_READY), 1);
+    sim_fini(&sim);
+}
+
+static void test_budget(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    for (int i = 0; i < 20; i++)
+        assert_true(policy_spend_budget(sim.roster, &sim.rules, sim.now_ms));
+    sim.roster->last_start_ms = sim.now_ms;
+    assert_false(policy_spend_budget(sim.roster, &sim.rules, sim.now_ms + 999));
+    assert_true(sim.roster->budget_exhausted);
+    assert_true(policy_spend_budget(sim.roster, &sim.rules, sim.now_ms + 1000)); /* one a second */
+    sim.roster->last_start_ms = sim.now_ms + 1000;
+    assert_true(policy_spend_budget(sim.roster, &sim.rules, sim.now_ms + 10000));
+    assert_false(sim.roster->budget_exhausted);
+    sim_fini(&sim);
+}
+
+/* Random lives: workers die, answer late or not at all, the size and the
+ * generation change. After the dust has settled everything must be served, and
+ * apply() checks at every step that no socket is given up alone. */
+static void test_random_lives(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 300; seed++) {
+        struct sim sim;
+        unsigned random = seed;
+        sim_init(&sim, 6, 3);
+        for (int step = 0; step < 200; step++) {
+            sim.now_ms += rand_r(&random) % 50;
+            struct worker *worker = TAILQ_FIRST(&sim.roster->workers);
+            for (int skip = rand_r(&random) % 6; worker != NULL && skip > 0; skip--)
+                worker = TAILQ_NEXT(worker, in_roster);
+            switch (rand_r(&random) % 8) {
+            case 0:
+                roster_set_desired(sim.roster, 1 + rand_r(&random) % 6);
+                break;
+            case 1:
+                if (rand_r(&random) % 4 == 0)
+                    sim.roster->generation++;
+                break;
+            case 2:
+                if (worker != NULL && worker->state == WORKER_STARTING && !worker->connected)
+                    connect_worker(&sim, worker);
+                break;
+            case 3:
+            case 4:
+                if (worker != NULL && worker->connected)
+                    confirm(&sim, worker);
+                break;
+            case 5:
+                if (worker != NULL && worker->connected && worker->state == WORKER_STARTING)
+                    say_ready(&sim, worker);
+                break;
+            case 6:
+                if (worker != NULL && rand_r(&random) % 3 == 0)
+                    die(&sim, worker, worker->ending == DEATH_NONE,
+                        rand_r(&random) % 2 == 0 ? SIGKILL : SIGSEGV);
+                break;
+            default:
+                report_all(&sim);
+                break;
+            }
+            decide(&sim);
+        }
+        /* Peace: everybody answers, draining workers leave. */
+        for (int round = 0; round < 60; round++) {
+            sim.now_ms += 1000;
+            report_all(&sim);
+            start_all(&sim);
+            struct worker *worker = TAILQ_FIRST(&sim.roster->workers);
+            while (worker != NULL) {
+                struct worker *next = TAILQ_NEXT(worker, in_roster);
+                if (worker->state == WORKER_DRAINING) {
+                    die(&sim, worker, false, 0);
+                    next = TAILQ_FIRST(&sim.roster->workers);
+                }
+                worker = next;
+            }
+        }
+        assert_true(policy_settled(sim.roster));
+        assert_int_equal(roster_count(sim.roster, WORKER_READY), sim.roster->desired);
+        check_invariants(&sim);
+        sim_fini(&sim);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_start),
+        cmocka_unit_test(test_survivor_adopts),
+        cmocka_unit_test(test_scale_down_is_lossless),
+        cmocka_unit_test(test_roll_keeps_capacity),
+        cmocka_unit_test(test_roll_back),
+        cmocka_unit_test(test_suspect_is_steered_away_from),
+        cmocka_unit_test(test_start_timeout),
+        cmocka_unit_test(test_backoff),
+        cmocka_unit_test(test_last_resort),
+        cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_random_lives),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
