@@ -61,20 +61,21 @@ struct http_request {
     enum http_method method;
     struct http_range method_text;
     struct http_range target; /* as sent */
-    struct http_range path;   /* of origin-form and absolute-form; "/" when absolute-form has none; "*" */
-    struct http_range query;  /* after '?', without it; len 0 if none */
-    struct http_range host;   /* of absolute-form (RFC 9112 3.2.2), else of the Host header */
-    bool path_is_root;        /* absolute-form without a path: take "/" */
-    int minor_version;        /* HTTP/1.<minor>: 0 or 1 (2..9 are treated as 1) */
+    struct http_range
+        path; /* of origin-form and absolute-form; "/" when absolute-form has none; "*" */
+    struct http_range query; /* after '?', without it; len 0 if none */
+    struct http_range host;  /* of absolute-form (RFC 9112 3.2.2), else of the Host header */
+    bool path_is_root;       /* absolute-form without a path: take "/" */
+    int minor_version;       /* HTTP/1.<minor>: 0 or 1 (2..9 are treated as 1) */
 
-    bool keep_alive;          /* after this request, as the client wishes (RFC 9112 9.3) */
-    bool chunked;             /* body framing; both false and length -1: no body */
-    bool expect_continue;     /* Expect: 100-continue, of an HTTP/1.1 request with a body */
-    bool upgrade;             /* Connection has "upgrade" and there is an Upgrade header */
+    bool keep_alive;      /* after this request, as the client wishes (RFC 9112 9.3) */
+    bool chunked;         /* body framing; both false and length -1: no body */
+    bool expect_continue; /* Expect: 100-continue, of an HTTP/1.1 request with a body */
+    bool upgrade;         /* Connection has "upgrade" and there is an Upgrade header */
     bool has_host;
-    int64_t content_length;   /* or HTTP_CONTENT_LENGTH_NONE */
+    int64_t content_length; /* or HTTP_CONTENT_LENGTH_NONE */
 
-    uint32_t head_bytes;      /* how many bytes the head took, empty lines before it included */
+    uint32_t head_bytes; /* how many bytes the head took, empty lines before it included */
     uint32_t header_count;
     struct http_header header[HTTP_MAX_HEADERS];
 };
@@ -82,7 +83,7 @@ struct http_request {
 enum http_parse_result { HTTP_PARSE_INCOMPLETE, HTTP_PARSE_DONE, HTTP_PARSE_ERROR };
 
 struct http_parse_error {
-    int status;         /* 400, 414, 417, 431, 501 or 505 */
+    int status;         /* 400, 413, 414, 417, 431, 501 or 505 */
     const char *reason; /* static text, e.g. "white space before the colon (RFC 9112 5.1)" */
 };
 
@@ -90,7 +91,8 @@ struct http_parse_error {
  * is there may still become valid. ERROR: `error` says what and which status. */
 enum http_parse_result http_parse_head(const char *bytes, size_t len,
                                        const struct http_limits *limits,
-                                       struct http_request *request, struct http_parse_error *error);
+                                       struct http_request *request,
+                                       struct http_parse_error *error);
 
 /* Whether parsing again may give another result than INCOMPLETE: only when a
  * line ends in the new bytes or a limit is near. Saves parsing a head that
@@ -109,22 +111,25 @@ static inline struct slice http_slice(const char *bytes, struct http_range range
 
 /* ---- chunked bodies (RFC 9112 7.1) ---- */
 
-/* Decodes as bytes come: a small state that survives between calls. Chunk
- * extensions are skipped (bounded), trailer fields are checked and discarded
- * (bounded by the head limits). */
+/* Chunk extensions are checked and skipped, trailer fields are checked and
+ * discarded; both together are bounded by this many bytes for each body. */
+enum { HTTP_CHUNKED_MAX_EXTRA_BYTES = 16 * 1024 };
+
+/* Decodes as bytes come: a small state that survives between calls. */
 struct http_chunked {
-    uint64_t chunk_left;   /* bytes left of the current chunk */
-    uint64_t body_bytes;   /* decoded so far */
-    uint32_t line_bytes;   /* of the line or trailer section being read */
+    uint64_t chunk_left;  /* bytes left of the current chunk */
+    uint64_t body_bytes;  /* decoded so far */
+    uint32_t extra_bytes; /* of extensions and trailer fields so far */
     uint8_t state;
-    uint8_t digits;
+    uint8_t digits; /* of the size being read */
 };
 
 void http_chunked_init(struct http_chunked *chunked);
 
 /* Consumes from `bytes`; stops after one run of data, at the end of the body,
- * at an error, or when everything is consumed. `consumed` is set always;
- * `data` is the run of body bytes (inside `bytes`), possibly empty.
+ * at an error (before the byte that is wrong), or when everything is consumed.
+ * `consumed` is set always; `data` is the run of body bytes (inside `bytes`),
+ * possibly empty.
  * INCOMPLETE: call again with what follows. DONE: the body and its trailers
  * have ended. ERROR: see `error` (400, 413 above max_body_bytes, 431). */
 enum http_parse_result http_chunked_decode(struct http_chunked *chunked, const char *bytes,
