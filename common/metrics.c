@@ -25,9 +25,11 @@ enum record_kind {
     RECORD_HISTOGRAM_BUCKET = 6,
 };
 
-/* What a worker may claim. No honest one gets there (36 years of nanoseconds,
- * an exabyte), and the sums over all slots stay inside 64 bits. */
+/* What a worker may claim. No honest one gets there: 36 years of nanoseconds,
+ * an exabyte, 2^48 requests of one duration. The count of a histogram then fits
+ * into 64 bits, and so does any sum until sixteen workers have lied. */
 #define COUNTER_LIMIT (UINT64_C(1) << 60)
+#define BUCKET_LIMIT (UINT64_C(1) << 48)
 #define GAUGE_LIMIT (INT64_C(1) << 50)
 
 void metrics_reset(struct metrics *metrics)
@@ -90,10 +92,13 @@ void metrics_encode(const struct metrics *metrics, struct buf *out)
 
 /* ---- decoding ---- */
 
-static void store(uint64_t *values, unsigned count, unsigned id, uint64_t value)
+static int decode_counter(uint64_t *values, unsigned count, unsigned id, uint64_t value)
 {
+    if (value > COUNTER_LIMIT)
+        return -EPROTO;
     if (id < count)
         values[id] = value;
+    return 0;
 }
 
 static int decode_gauge(struct metrics *out, unsigned id, uint64_t bits)
@@ -107,41 +112,41 @@ static int decode_gauge(struct metrics *out, unsigned id, uint64_t bits)
     return 0;
 }
 
+static int decode_bucket(struct metrics *out, unsigned which, unsigned id, uint64_t value)
+{
+    if (value > BUCKET_LIMIT)
+        return -EPROTO;
+    if (which < METRIC_HISTOGRAM_COUNT && id < HISTOGRAM_BUCKETS) {
+        struct histogram *histogram = &out->histogram[which];
+        /* The count is not sent: it is the sum of the buckets, always. */
+        histogram->count += value - histogram->bucket[id];
+        histogram->bucket[id] = value;
+    }
+    return 0;
+}
+
 static int decode_record(struct metrics *out, unsigned kind, unsigned which, unsigned id,
                          uint64_t value)
 {
-    if (kind == RECORD_GAUGE)
+    switch (kind) {
+    case RECORD_COUNTER:
+        return decode_counter(out->counter, METRIC_COUNTER_COUNT, id, value);
+    case RECORD_GAUGE:
         return decode_gauge(out, id, value);
-    /* A sum of durations runs round where many requests are slow (see metrics_check_monotone). */
-    if (kind == RECORD_HISTOGRAM_SUM) {
+    case RECORD_STATUS:
+        return decode_counter(out->status, METRICS_STATUS_COUNT, id, value);
+    case RECORD_SLOT_ACCEPTED:
+        return decode_counter(out->slot_accepted, METRICS_SLOT_COUNT, id, value);
+    case RECORD_HISTOGRAM_SUM:
+        /* Without a limit: it runs round where many requests are slow (metrics_check_monotone). */
         if (which < METRIC_HISTOGRAM_COUNT)
             out->histogram[which].sum_ns = value;
         return 0;
-    }
-    if (value > COUNTER_LIMIT)
-        return -EPROTO;
-    switch (kind) {
-    case RECORD_COUNTER:
-        store(out->counter, METRIC_COUNTER_COUNT, id, value);
-        break;
-    case RECORD_STATUS:
-        store(out->status, METRICS_STATUS_COUNT, id, value);
-        break;
-    case RECORD_SLOT_ACCEPTED:
-        store(out->slot_accepted, METRICS_SLOT_COUNT, id, value);
-        break;
     case RECORD_HISTOGRAM_BUCKET:
-        if (which < METRIC_HISTOGRAM_COUNT && id < HISTOGRAM_BUCKETS) {
-            struct histogram *histogram = &out->histogram[which];
-            /* The count is not sent: it is the sum of the buckets, always. */
-            histogram->count += value - histogram->bucket[id];
-            histogram->bucket[id] = value;
-        }
-        break;
+        return decode_bucket(out, which, id, value);
     default:
-        break;
+        return 0; /* of a newer worker */
     }
-    return 0;
 }
 
 int metrics_decode(const void *data, size_t len, struct metrics *out)

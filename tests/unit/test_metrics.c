@@ -195,6 +195,9 @@ static void test_nonsense(void **state)
         {3, UINT64_MAX, -EPROTO},
         {4, UINT64_MAX, -EPROTO},
         {5, UINT64_MAX, 0}, /* a sum may be anything */
+        {7, UINT64_MAX, 0}, /* nothing is known of other kinds */
+        {6, UINT64_C(1) << 48, 0},
+        {6, (UINT64_C(1) << 48) + 1, -EPROTO},
         {6, UINT64_MAX, -EPROTO},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
