@@ -224,12 +224,24 @@ static void reload(struct master *master, const struct command *command, command
         finish(pending, master, false, 409, text);
 }
 
+static void describe_command(const struct command *command, char *out, size_t size)
+{
+    const char *name = command_kind_name(command->kind);
+    if (command->kind == COMMAND_SCALE)
+        (void)snprintf(out, size, "%s to %d", name, command->instances);
+    else if (command->kind == COMMAND_RESTART)
+        (void)snprintf(out, size, "%s slot %d", name, command->slot);
+    else
+        (void)snprintf(out, size, "%s", name);
+}
+
 void command_run(struct master *master, const struct command *command, command_on_done *on_done,
                  void *context)
 {
-    log_notice("command", LOG_STR("command", command_kind_name(command->kind)),
-               LOG_STR("who", command->who), LOG_STR("reason", command->reason),
-               LOG_INT("slot", command->slot), LOG_INT("instances", command->instances));
+    char what[64];
+    describe_command(command, what, sizeof(what));
+    log_notice("command", LOG_STR("command", what), LOG_STR("who", command->who),
+               LOG_STR("reason", command->reason));
     if (master->cluster.state >= CLUSTER_DRAINING && command->kind != COMMAND_DRAIN) {
         answer(on_done, context, false, 503, "the cluster is stopping");
         return;
