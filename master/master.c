@@ -73,6 +73,8 @@ int master_open_logs(struct master *master, const struct config *config, char *e
         if (fd < 0)
             return fd;
         log_set_fd(fd);
+    } else {
+        log_set_fd(STDERR_FILENO);
     }
     int access_fd = -1;
     if (config->log_access_file[0] != '\0') {

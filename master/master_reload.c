@@ -57,6 +57,7 @@ static void put_in_force(struct master *master, struct config *config)
     master->config = config;
     master->cluster.config = config;
     master_set_rules(master);
+    log_init("master", config->log_level, config->log_format);
     if (master->management != NULL)
         management_reconfigure(master->management, config);
     int desired = config_worker_count(config, master->cluster.cpu_count);

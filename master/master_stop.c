@@ -57,7 +57,7 @@ static void stop_listening(struct master *master)
     master->rules.stopping = true;
     listeners_refuse_new(&master->listeners);
     master_send_state(master);
-    drain_all(master, master->config->drain_timeout, GRACE_MS);
+    drain_all(master, master->config->drain_timeout - master->config->drain_delay, GRACE_MS);
     after(master, GRACE_MS);
 }
 

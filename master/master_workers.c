@@ -100,7 +100,7 @@ void master_send_drain(struct master *master, struct worker *worker, int64_t tim
                        int64_t grace_ms, bool stopping)
 {
     ipc_begin(&master->message, MESSAGE_DRAIN);
-    ipc_put_u32(&master->message, FIELD_TIMEOUT_MS, (uint32_t)timeout_ms);
+    ipc_put_u32(&master->message, FIELD_TIMEOUT_MS, timeout_ms < 0 ? 0 : (uint32_t)timeout_ms);
     ipc_put_u32(&master->message, FIELD_GRACE_MS, (uint32_t)grace_ms);
     ipc_put_u32(&master->message, FIELD_STOPPING, stopping);
     send_message(master, worker, NULL, 0);
