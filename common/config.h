@@ -99,7 +99,8 @@ struct config {
     char *log_access_file;           /* empty: where the log goes */
     int log_access_sample;           /* one line in N when sampled */
 
-    /* management { enabled address port token allowed_hosts } */
+    /* management { enabled address port token token_file allowed_hosts max_connections } */
+    bool management_enabled;         /* false: the address is empty, too */
     char *management_address;        /* 127.0.0.1; empty: only the Unix socket */
     int management_port;             /* 9001 */
     char *management_token;
@@ -111,9 +112,11 @@ struct config {
     bool health_enabled;             /* HEALTH_CHECKS_ENABLED: /health* on the public port */
 
     struct config_listen *listens;
-    int listen_count;
     struct config_route *routes;
+    int listen_count;
     int route_count;
+
+    struct config_origins *origins; /* where each value came from, for messages; may be NULL */
 };
 
 /* Mistakes, one per line as people read them: "file:line: reason". */
