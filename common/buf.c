@@ -7,10 +7,14 @@
 #include "common/check.h"
 
 #include <stdarg.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { BUF_FIRST_CAPACITY = 256 };
+
+/* Half as much again is still a size. */
+#define BUF_SIZE_MAX (SIZE_MAX / 4)
 
 void buf_init(struct buf *buf, size_t limit)
 {
@@ -34,6 +38,8 @@ void buf_reset(struct buf *buf)
 static bool buf_grow(struct buf *buf, size_t extra)
 {
     size_t limit = buf->limit == 0 ? BUF_DEFAULT_LIMIT : buf->limit;
+    if (limit > BUF_SIZE_MAX)
+        limit = BUF_SIZE_MAX;
     CHECK(buf->len <= limit);
     if (buf->failed)
         return false;
@@ -42,7 +48,7 @@ static bool buf_grow(struct buf *buf, size_t extra)
         return false;
     }
     size_t needed = buf->len + extra + 1;
-    if (needed <= buf->capacity)
+    if (buf->ptr != NULL && needed <= buf->capacity)
         return true;
 
     size_t capacity = buf->capacity == 0 ? BUF_FIRST_CAPACITY : buf->capacity;

@@ -164,6 +164,14 @@ static void line_put_str(struct line *line, const char *text)
     (void)line_put(line, text, strlen(text));
 }
 
+/* An escape such as \x1b or \u001b. */
+static void line_put_hex(struct line *line, const char *prefix, int digits, unsigned value)
+{
+    char escape[16];
+    (void)snprintf(escape, sizeof(escape), "%s%0*x", prefix, digits, value);
+    line_put_str(line, escape);
+}
+
 /* What was kept back in LINE_TAIL. */
 static void line_put_tail(struct line *line, const char *text)
 {
@@ -181,7 +189,6 @@ static bool is_c1(const char *text, size_t length)
 /* Writes one character, or its escape, and returns how many bytes it was. */
 static size_t put_escaped(struct line *line, const char *text, size_t len, bool json)
 {
-    char escape[8];
     unsigned char c = (unsigned char)text[0];
     size_t length = utf8_length(text, len);
 
@@ -189,7 +196,7 @@ static size_t put_escaped(struct line *line, const char *text, size_t len, bool 
         if (json)
             line_put_str(line, "\xEF\xBF\xBD"); /* U+FFFD */
         else
-            (void)line_put(line, escape, (size_t)snprintf(escape, sizeof(escape), "\\x%02x", c));
+            line_put_hex(line, "\\x", 2, c);
         return 1;
     }
     switch (c) {
@@ -212,10 +219,10 @@ static size_t put_escaped(struct line *line, const char *text, size_t len, bool 
         break;
     }
     if (c < 0x20 || c == 0x7F || is_c1(text, length)) {
-        unsigned code = length == 2 ? (unsigned char)text[1] : c;
-        int count = json || length == 2 ? snprintf(escape, sizeof(escape), "\\u%04x", code)
-                                        : snprintf(escape, sizeof(escape), "\\x%02x", code);
-        (void)line_put(line, escape, (size_t)count);
+        if (json || length == 2)
+            line_put_hex(line, "\\u", 4, length == 2 ? (unsigned char)text[1] : c);
+        else
+            line_put_hex(line, "\\x", 2, c);
         return length;
     }
     (void)line_put(line, text, length);

@@ -455,13 +455,14 @@ static bool suffix_fits(const char *type, const char *suffix)
 
 static bool read_sample(struct reader *reader)
 {
-    char name[128], label[64];
+    char name[128];
     if (!read_name(reader, name, sizeof(name)) || !reader->typed ||
         strncmp(name, reader->family, strlen(reader->family)) != 0 ||
         !suffix_fits(reader->type, name + strlen(reader->family)))
         return false;
     if (read_literal(reader, "{")) {
         do {
+            char label[64];
             if (!read_name(reader, label, sizeof(label)) || !read_literal(reader, "=\"") ||
                 !read_escaped(reader, '"') || !read_literal(reader, "\""))
                 return false;

@@ -180,25 +180,25 @@ static void test_nonsense(void **state)
 {
     (void)state;
     static const struct {
-        unsigned kind;
         uint64_t value;
+        unsigned kind;
         int result;
     } cases[] = {
-        {1, UINT64_C(1) << 60, 0},
-        {1, (UINT64_C(1) << 60) + 1, -EPROTO},
-        {1, UINT64_MAX, -EPROTO},
-        {2, UINT64_C(1) << 50, 0},
-        {2, (UINT64_C(1) << 50) + 1, -EPROTO},
-        {2, (uint64_t) - (INT64_C(1) << 50), 0},
-        {2, (uint64_t) - (INT64_C(1) << 50) - 1, -EPROTO},
-        {2, UINT64_C(1) << 63, -EPROTO},
-        {3, UINT64_MAX, -EPROTO},
-        {4, UINT64_MAX, -EPROTO},
-        {5, UINT64_MAX, 0}, /* a sum may be anything */
-        {7, UINT64_MAX, 0}, /* nothing is known of other kinds */
-        {6, UINT64_C(1) << 48, 0},
-        {6, (UINT64_C(1) << 48) + 1, -EPROTO},
-        {6, UINT64_MAX, -EPROTO},
+        {UINT64_C(1) << 60, 1, 0},
+        {(UINT64_C(1) << 60) + 1, 1, -EPROTO},
+        {UINT64_MAX, 1, -EPROTO},
+        {UINT64_C(1) << 50, 2, 0},
+        {(UINT64_C(1) << 50) + 1, 2, -EPROTO},
+        {(uint64_t) - (INT64_C(1) << 50), 2, 0},
+        {(uint64_t) - (INT64_C(1) << 50) - 1, 2, -EPROTO},
+        {UINT64_C(1) << 63, 2, -EPROTO},
+        {UINT64_MAX, 3, -EPROTO},
+        {UINT64_MAX, 4, -EPROTO},
+        {UINT64_MAX, 5, 0}, /* a sum may be anything */
+        {UINT64_MAX, 7, 0}, /* nothing is known of other kinds */
+        {UINT64_C(1) << 48, 6, 0},
+        {(UINT64_C(1) << 48) + 1, 6, -EPROTO},
+        {UINT64_MAX, 6, -EPROTO},
     };
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
         begin_snapshot(1);

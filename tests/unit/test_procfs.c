@@ -140,8 +140,8 @@ static void test_nonsense(void **state)
 static void test_this_process(void **state)
 {
     (void)state;
-    struct procfs procfs;
-    struct procfs_sample first, second;
+    struct procfs procfs = {.stat_fd = -1};
+    struct procfs_sample first = {0}, second = {0};
     static volatile unsigned work;
 
     assert_int_equal(procfs_open(&procfs, getpid()), 0);
@@ -200,8 +200,8 @@ static void test_a_process_that_ends(void **state)
         _exit(got == 0 ? 0 : 1);
     }
     (void)close(hold[0]);
-    struct procfs procfs;
-    struct procfs_sample sample;
+    struct procfs procfs = {.stat_fd = -1};
+    struct procfs_sample sample = {0};
     assert_int_equal(procfs_open(&procfs, child), 0);
     assert_int_equal(procfs_sample(&procfs, &sample), 0);
     assert_true(sample.state == 'S' || sample.state == 'R');
@@ -232,8 +232,8 @@ static int back_to_the_new_kernel(void **state)
 static void test_counting_on_old_kernels(void **state)
 {
     (void)state;
-    struct procfs procfs;
-    struct procfs_sample sample;
+    struct procfs procfs = {.stat_fd = -1};
+    struct procfs_sample sample = {0};
     struct rlimit saved, wide;
     static int fds[FD_COUNT_MAX + 100];
 

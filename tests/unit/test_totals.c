@@ -30,38 +30,40 @@ static uint64_t random_u64(void)
     return random_state;
 }
 
+static struct worker *pool[WORKERS]; /* used again by every test */
+static bool taken[WORKERS];
+
 static int setup(void **state)
 {
     (void)state;
     random_state = UINT64_C(0x9E3779B97F4A7C15);
     totals_init(&totals);
     memset(&roster, 0, sizeof(roster));
+    memset(taken, 0, sizeof(taken));
     TAILQ_INIT(&roster.workers);
     return 0;
 }
 
 static struct worker *join(void)
 {
-    struct worker *worker = calloc(1, sizeof(*worker));
-    assert_non_null(worker);
-    worker->state = WORKER_READY;
-    TAILQ_INSERT_TAIL(&roster.workers, worker, in_roster);
-    return worker;
+    int i = 0;
+    while (taken[i])
+        i++;
+    taken[i] = true;
+    if (pool[i] == NULL)
+        pool[i] = malloc(sizeof(*pool[i]));
+    assert_non_null(pool[i]);
+    memset(pool[i], 0, sizeof(*pool[i]));
+    pool[i]->state = WORKER_READY;
+    TAILQ_INSERT_TAIL(&roster.workers, pool[i], in_roster);
+    return pool[i];
 }
 
 static void leave(struct worker *worker)
 {
     TAILQ_REMOVE(&roster.workers, worker, in_roster);
-    free(worker);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    struct worker *worker;
-    while ((worker = TAILQ_FIRST(&roster.workers)) != NULL)
-        leave(worker);
-    return 0;
+    for (int i = 0; i < WORKERS; i++)
+        taken[i] = taken[i] && pool[i] != worker;
 }
 
 static void count_something(struct metrics *into, struct metrics *mirror)
@@ -233,11 +235,11 @@ static void test_report_adds_differences(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_sums_are_exact_and_monotone, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_gauges_are_of_the_living, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_recent_rates, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_recent_after_the_start, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_report_adds_differences, setup, teardown),
+        cmocka_unit_test_setup(test_sums_are_exact_and_monotone, setup),
+        cmocka_unit_test_setup(test_gauges_are_of_the_living, setup),
+        cmocka_unit_test_setup(test_recent_rates, setup),
+        cmocka_unit_test_setup(test_recent_after_the_start, setup),
+        cmocka_unit_test_setup(test_report_adds_differences, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
