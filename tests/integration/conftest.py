@@ -52,11 +52,11 @@ class Factory:
     def __init__(self):
         self.clusters = []
 
-    def __call__(self, start=True, env=None, args=(), use_config_file=True, pass_fds=(),
-                 preexec=None, sections=None, **config):
+    def __call__(self, start=True, sections=None, env=None, args=(), use_config_file=True,
+                 prefix=(), pass_fds=(), preexec=None, **config):
         """Keyword arguments are configuration keys; `sections` holds those that need a title."""
         cluster = harness.Cluster({**config, **(sections or {})}, env, args, use_config_file,
-                                  pass_fds, preexec)
+                                  prefix, pass_fds, preexec)
         self.clusters.append(cluster)
         live.append(cluster)
         return cluster.start() if start else cluster

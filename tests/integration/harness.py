@@ -3,6 +3,7 @@
 
 Nothing here sleeps for a guessed time: wait_until() polls a condition with a deadline.
 """
+import contextlib
 import ctypes
 import http.client
 import json
@@ -16,6 +17,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -51,6 +53,17 @@ def wait_until(condition, timeout=10.0, what=None, interval=0.01):
         select.select([], [], [], interval)
 
 
+class Watch:
+    """How long ago it was made."""
+
+    def __init__(self):
+        self.started = time.monotonic()
+
+    @property
+    def seconds(self):
+        return time.monotonic() - self.started
+
+
 def free_port():
     """A free TCP port below the range that the kernel gives to outgoing connections."""
     while True:
@@ -80,6 +93,15 @@ def process_stat(pid):
 def process_alive(pid):
     fields = process_stat(pid)
     return fields is not None and fields[0] not in "ZX"
+
+
+def kill(pid, sig=signal.SIGKILL):
+    """Sends a signal; False when the process is gone."""
+    try:
+        os.kill(pid, sig)
+        return True
+    except ProcessLookupError:
+        return False
 
 
 def cpu_seconds(pid):
@@ -190,6 +212,15 @@ class Connection:
             return False
 
 
+@contextlib.contextmanager
+def sending(sock, data):
+    """Sends in the background, so that answers can be read at the same time."""
+    thread = threading.Thread(target=sock.sendall, args=(data,), daemon=True)
+    thread.start()
+    yield
+    thread.join()
+
+
 # ---- configuration ----
 
 def config_text(config):
@@ -230,8 +261,8 @@ def merge(base, overrides):
 class Cluster:
     """A musterd of its own. Use the fixtures of conftest.py, which also end it."""
 
-    def __init__(self, config=None, env=None, args=(), use_config_file=True, pass_fds=(),
-                 preexec=None):
+    def __init__(self, config=None, env=None, args=(), use_config_file=True, prefix=(),
+                 pass_fds=(), preexec=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="muster-test-", dir="/tmp"))
         self.dir.chmod(0o755)  # workers that gave up root must reach it
         self.run_dir = self.dir / "run"
@@ -241,7 +272,7 @@ class Cluster:
         self.token = TOKEN
         self.config_path = self.dir / "muster.conf"
         self.log_path = self.dir / "log"
-        self.args, self.use_config_file = list(args), use_config_file
+        self.args, self.use_config_file, self.prefix = list(args), use_config_file, list(prefix)
         self.env, self.pass_fds, self.preexec = dict(env or {}), tuple(pass_fds), preexec
         self.allowed = []       # regular expressions of log lines that FORBIDDEN does not apply to
         self.expect_status = 0  # what musterd is to exit with
@@ -273,7 +304,7 @@ class Cluster:
 
     def command(self, *args):
         config = ["-c", str(self.config_path)] if self.use_config_file else []
-        return [str(MUSTERD), *config, *self.args, *args]
+        return [*self.prefix, str(MUSTERD), *config, *self.args, *args]
 
     def environment(self):
         names = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")

@@ -97,6 +97,7 @@ static void send_metrics(struct stub *stub)
 static void on_message(struct stub *stub, const struct ipc_message *message)
 {
     uint64_t epoch = 0;
+    struct slot_set slots = {0};
     switch ((int)message->type) {
     case MESSAGE_ASSIGN:
         if (!stub->ready) {
@@ -105,8 +106,10 @@ static void on_message(struct stub *stub, const struct ipc_message *message)
             stub_send(stub);
         }
         (void)ipc_get_u64(message, FIELD_EPOCH, &epoch);
+        (void)ipc_get_slots(message, FIELD_SLOTS, &slots);
         ipc_begin(&stub->out, MESSAGE_ASSIGNED);
         ipc_put_u64(&stub->out, FIELD_EPOCH, epoch);
+        ipc_put_slots(&stub->out, FIELD_SLOTS, &slots);
         stub_send(stub);
         return;
     case MESSAGE_DRAIN:

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""SIGTERM: what is in flight is finished, nothing is dropped, and it ends in time."""
+import signal
+
+import harness
+import pytest
+
+BIG = 8 << 20  # more than the socket buffers take, so that the answer waits for its reader
+
+
+@pytest.fixture
+def big_files(make_cluster):
+    """A cluster that serves one big file."""
+    cluster = make_cluster(start=False)
+    files = cluster.dir / "files"
+    files.mkdir()
+    (files / "big").write_bytes(b"x" * BIG)
+    cluster.config[("route", "/files/")] = {"root": files}
+    return cluster
+
+
+def begin_download(cluster):
+    """A connection in the middle of an answer: the head is read, the body waits."""
+    connection = cluster.connect(timeout=30)
+    connection.send(b"GET /files/big HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b" 200 " in connection.file.readline()
+    return connection
+
+
+def finish_download(connection):
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.file.readline()
+    return len(connection.file.read(BIG))
+
+
+@pytest.mark.limit(90)
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_under_load_nothing_fails(make_cluster, load, sig):
+    cluster = make_cluster(drain_delay="1s", drain_timeout="10s", drain_idle_grace="1s")
+    client = load(cluster, "--keepalive", 64, "--new-rate", 500, "--linger", 3).wait_flowing()
+    watch = harness.Watch()
+    signalled_at = watch.started
+    assert cluster.stop(sig) == 0
+    assert watch.seconds < 10 * harness.PATIENCE
+    report = client.stop()
+    # Only this may fail: connecting after the drain delay, when nobody listens any more.
+    bad = [failure for failure in report["failures"]
+           if failure["what"] != "connect_refused" or failure["at"] < signalled_at + 1.0]
+    assert not bad, bad[:10]
+    kinds = report["kinds"]
+    assert kinds["keepalive"]["answered"] > 64 and kinds["new"]["answered"] > 300
+    assert kinds["keepalive"]["closed_after_notice"] == 64
+    assert kinds["keepalive"]["connects"] - kinds["keepalive"]["connect_refused"] == 64
+    counted = int(cluster.log_lines("stopped.*requests=")[-1].split("requests=")[1].split()[0])
+    assert counted == report["answered"]
+
+
+def test_idle_keepalive_connections_get_their_last_request_answered(make_cluster):
+    """A request that was on its way when the drain began is answered, with Connection: close."""
+    cluster = make_cluster(drain_delay="0s", drain_idle_grace="2s")
+    connections = [cluster.connect() for _ in range(8)]
+    for connection in connections:
+        assert connection.request("GET", "/hello").status == 200
+    cluster.send_signal(signal.SIGTERM)
+    cluster.wait_log("no new connections")
+    for connection in connections:
+        answer = connection.request("GET", "/hello")
+        assert answer.status == 200 and answer.headers["Connection"] == "close"
+        assert connection.at_end()
+        connection.close()
+    assert cluster.wait_exit() == 0
+
+
+def test_health_says_so_first(make_cluster):
+    cluster = make_cluster(drain_delay="3s")
+    with cluster.connect() as connection:
+        assert connection.request("GET", "/health").status == 200
+        cluster.send_signal(signal.SIGTERM)
+        cluster.wait_log("draining")
+
+        def draining():
+            answer = cluster.get("/health")
+            return answer.status == 503 and answer.json["status"] == "draining"
+        harness.wait_until(draining, 2.5, "/health says draining")
+        # New connections are still taken, and served.
+        assert cluster.get("/hello").status == 200
+        assert cluster.get("/health/ready").status == 503
+        assert cluster.get("/health/live").status == 200
+        assert cluster.management("GET", "/health").status == 503
+        assert cluster.status()["state"] == "draining"
+    assert cluster.wait_exit() == 0
+
+
+def test_a_slow_answer_is_finished(big_files):
+    cluster = big_files.start()
+    with begin_download(cluster) as connection:
+        cluster.send_signal(signal.SIGTERM)
+        cluster.wait_log("no new connections")
+        assert finish_download(connection) == BIG
+    assert cluster.wait_exit() == 0
+    assert "cut_connections=0" in cluster.log_lines("stopped")[-1]
+
+
+def test_a_slow_request_is_finished(cluster):
+    """Half a request has come when the drain begins: the other half is waited for."""
+    with cluster.connect() as connection:
+        connection.request("GET", "/hello")
+        connection.send(b"GET /hello HTTP/1.1\r\nHo")
+        cluster.send_signal(signal.SIGTERM)
+        cluster.wait_log("no new connections")
+        connection.send(b"st: x\r\n\r\n")
+        assert connection.read_response().status == 200
+        assert connection.at_end()
+    assert cluster.wait_exit() == 0
+
+
+def test_the_deadline_cuts_what_remains_and_counts_it(big_files):
+    big_files.config["drain_timeout"] = "1s"
+    cluster = big_files.start()
+    with begin_download(cluster) as connection:
+        watch = harness.Watch()
+        assert cluster.stop() == 0
+        assert 0.9 < watch.seconds < 5 * harness.PATIENCE
+        assert finish_or_reset(connection) < BIG
+    assert "cut_connections=1" in cluster.log_lines("stopped")[-1]
+
+
+def finish_or_reset(connection):
+    try:
+        return finish_download(connection)
+    except ConnectionResetError:
+        return 0
+
+
+@pytest.mark.parametrize("first, second", [(signal.SIGTERM, signal.SIGTERM),
+                                           (signal.SIGINT, signal.SIGINT)])
+def test_a_second_signal_cuts_at_once(big_files, first, second):
+    big_files.config["drain_timeout"] = "60s"
+    cluster = big_files.start()
+    with begin_download(cluster) as connection:
+        cluster.send_signal(first)
+        cluster.wait_log("no new connections")
+        watch = harness.Watch()
+        cluster.send_signal(second)
+        assert cluster.wait_exit() == 0
+        assert watch.seconds < 4 * harness.PATIENCE
+        assert finish_or_reset(connection) < BIG
+
+
+def test_a_worker_that_dies_in_the_drain_ends_nothing(big_files):
+    cluster = big_files.start()
+    with begin_download(cluster):
+        pids = cluster.worker_pids()
+        cluster.send_signal(signal.SIGTERM)
+        cluster.wait_log("no new connections")
+        for pid in pids:
+            harness.kill(pid)
+    assert cluster.wait_exit() == 0
+    assert not [line for line in cluster.log_lines("worker ready")
+                if not any(f"pid={pid}" in line for pid in pids)]  # none was started again
+
+
+def test_musterctl_drains(cluster):
+    result = cluster.musterctl("drain", "--no-wait")
+    assert result.returncode == 0, result.stderr
+    assert cluster.wait_exit() == 0
