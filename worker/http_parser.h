@@ -61,12 +61,11 @@ struct http_request {
     enum http_method method;
     struct http_range method_text;
     struct http_range target; /* as sent */
-    struct http_range
-        path; /* of origin-form and absolute-form; "/" when absolute-form has none; "*" */
-    struct http_range query; /* after '?', without it; len 0 if none */
-    struct http_range host;  /* of absolute-form (RFC 9112 3.2.2), else of the Host header */
-    bool path_is_root;       /* absolute-form without a path: take "/" */
-    int minor_version;       /* HTTP/1.<minor>: 0 or 1 (2..9 are treated as 1) */
+    struct http_range path;   /* without the query; "*" of the asterisk-form; empty of CONNECT */
+    struct http_range query;  /* after '?', without it; len 0 if none */
+    struct http_range host;   /* of absolute-form (RFC 9112 3.2.2), else of the Host header */
+    bool path_is_root;        /* absolute-form without a path: take "/" */
+    int minor_version;        /* HTTP/1.<minor>: 0 or 1 (2..9 are treated as 1) */
 
     bool keep_alive;      /* after this request, as the client wishes (RFC 9112 9.3) */
     bool chunked;         /* body framing; both false and length -1: no body */
