@@ -233,7 +233,7 @@ static void report_all(struct sim *sim)
 static struct worker *ready_in(const struct sim *sim, int slot)
 {
     struct worker *worker = slot_ready_worker(&sim->roster->slots[slot]);
-    assert_non_null(worker);
+    CHECK(worker != NULL);
     return worker;
 }
 
@@ -331,7 +331,7 @@ static void test_roll_keeps_capacity(void **state)
         TAILQ_FOREACH (worker, &sim.roster->workers, in_roster)
             if (worker->state == WORKER_STARTING)
                 break;
-        assert_non_null(worker);
+        CHECK(worker != NULL);
         connect_worker(&sim, worker);
         confirm(&sim, worker);
         assert_int_equal(roster_count(sim.roster, WORKER_READY), 4);
@@ -353,6 +353,7 @@ static void test_roll_back(void **state)
     sim.roster->generation = 2;
     decide(&sim);
     struct worker *canary = TAILQ_LAST(&sim.roster->workers, worker_list);
+    CHECK(canary != NULL);
     assert_int_equal(canary->state, WORKER_STARTING);
     sim.roster->generation = 1; /* master_reload_failed() */
     die(&sim, canary, true, SIGABRT);
