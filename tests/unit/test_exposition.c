@@ -289,7 +289,8 @@ static void check_histogram(const struct histogram *histogram, const char *label
     assert_true(isinf(le_before)); /* +Inf is the last and counts all */
     assert_int_equal(count_before, histogram->count);
 
-    (void)snprintf(head, sizeof(head), *labels == '\0' ? "" : "{%s}", labels);
+    bool bare = *labels == '\0';
+    (void)snprintf(head, sizeof(head), "%s%s%s", bare ? "" : "{", labels, bare ? "" : "}");
     (void)snprintf(line, sizeof(line), "muster_x_seconds_sum%s ", head);
     assert_memory_equal(at, line, strlen(line));
     assert_true(strtod(at + strlen(line), NULL) == (double)histogram->sum_ns / 1e9);

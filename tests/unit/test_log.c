@@ -271,7 +271,9 @@ static void test_journal_prefix(void **state)
     assert_int_equal(output[0], '{');
 
     /* Another socket is not the journal, whatever the variable says. */
-    static const char *const others[] = {"1:1", "", ":", "12", "x:y", "1:2x"};
+    (void)snprintf(stream, sizeof(stream), "%llu:%llu", (unsigned long long)st.st_dev,
+                   (unsigned long long)st.st_ino + 1);
+    const char *const others[] = {stream, "1:1", "", ":", "12", "x:y", "1:2x"};
     log_init("worker 3", LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
     for (size_t i = 0; i < ARRAY_COUNT(others); i++) {
         assert_int_equal(setenv("JOURNAL_STREAM", others[i], 1), 0);
@@ -284,6 +286,22 @@ static void test_journal_prefix(void **state)
     log_set_fd(STDERR_FILENO);
     (void)close(pair[0]);
     (void)close(pair[1]);
+}
+
+/* poll(2) alone is not enough where several processes write to one pipe. */
+static void test_pipe_is_opened_again(void **state)
+{
+    (void)state;
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    log_set_fd(fds[1]);
+    assert_int_equal(fcntl(log_fd(), F_GETFL) & O_NONBLOCK, O_NONBLOCK);
+    assert_int_equal(fcntl(log_fd(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+    log_set_fd(STDERR_FILENO);
+    /* Nothing of it is left open: the reader is at the end. */
+    char byte;
+    assert_int_equal(read(fds[0], &byte, 1), 0);
+    (void)close(fds[0]);
 }
 
 /* Fills what the log writes to; nothing blocks, and every lost line is told of. */
@@ -505,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_every_length_and_garbage),
         cmocka_unit_test(test_text_cut_in_quotes_is_closed),
         cmocka_unit_test(test_journal_prefix),
+        cmocka_unit_test(test_pipe_is_opened_again),
         cmocka_unit_test(test_pipe_that_nobody_reads),
         cmocka_unit_test(test_socket_that_nobody_reads),
         cmocka_unit_test(test_reader_that_went_away),
