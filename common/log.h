@@ -23,7 +23,8 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 void log_init(const char *process, enum log_level level, enum log_format format);
 
 /* Writes to `fd` from now on; the log owns it and closes the one before
- * unless that was standard error. */
+ * unless that was standard error. A pipe or terminal is opened again without
+ * blocking and `fd` closed: ask log_fd() for the descriptor in use. */
 void log_set_fd(int fd);
 int log_fd(void);
 enum log_level log_get_level(void);
