@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * views_private - what the view files share; for them and their tests only.
+ */
+#ifndef MUSTER_VIEWS_PRIVATE_H
+#define MUSTER_VIEWS_PRIVATE_H
+
+#include "master/cluster.h"
+#include "master/views_json.h"
+
+/* One walk over the roster. */
+struct view_summary {
+    int ready;    /* slots with a READY worker: the capacity there is */
+    int starting; /* workers */
+    int suspect;  /* workers */
+    int draining; /* workers */
+    int backoff;  /* slots that wait to start one */
+    int64_t connections;
+    int64_t idle;
+    int64_t in_flight;
+    int64_t websockets;
+    uint64_t rss_bytes;  /* of all workers */
+    double cpu_percent;  /* of all workers; 100 is one processor */
+    int64_t loop_lag_ns; /* the largest */
+};
+
+/* A worker may send any number as a gauge; sums are made of these. */
+int64_t view_gauge(const struct worker *worker, enum metric_gauge id);
+
+void view_summarise(const struct cluster *cluster, int64_t now_ms, struct view_summary *out);
+
+enum view_health { VIEW_OK, VIEW_DEGRADED, VIEW_DRAINING, VIEW_DOWN };
+enum view_health view_health_of(const struct cluster *cluster, const struct view_summary *summary);
+const char *view_health_text(enum view_health health);
+/* Serving: ok or degraded. */
+static inline bool view_is_healthy(enum view_health health)
+{
+    return health == VIEW_OK || health == VIEW_DEGRADED;
+}
+
+const char *view_cluster_state_name(enum cluster_state state);
+int64_t view_uptime_s(const struct cluster *cluster, int64_t now_ms);
+uint64_t view_count_5xx(const struct metrics *metrics);
+/* "key":{"count":…,"mean":…,"p50":…,"p95":…,"p99":…} in milliseconds. */
+void view_latency(struct doc *doc, const char *key, const struct histogram *histogram);
+/* "key":{…} about the change by hand, or null. */
+void view_manual(struct doc *doc, const char *key, const struct cluster *cluster, int64_t now_ms);
+
+/* The worker that stands for a slot: the READY one, else the newest that is
+ * not draining; NULL when there is none. */
+const struct worker *view_slot_worker(const struct slot *slot);
+/* The object of one slot; `full` adds what only /cluster/workers/{slot} tells. */
+void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
+               const struct slot *slot, int64_t now_ms, bool full);
+
+void view_performance(const struct cluster *cluster, int64_t now_ms, struct buf *out);
+void view_metrics(const struct cluster *cluster, int64_t now_ms, bool openmetrics, struct buf *out);
+
+#endif
