@@ -78,9 +78,12 @@ static int reopen_nonblocking(int fd)
     int again = open(path, O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     if (again < 0)
         return fd;
-    if (fd != STDERR_FILENO)
-        (void)close(fd);
-    return again;
+    if (fd == STDERR_FILENO)
+        return again;
+    /* Under the same number: somebody may have kept it. */
+    (void)dup3(again, fd, O_CLOEXEC);
+    (void)close(again);
+    return fd;
 }
 
 static void use_fd(int fd)

@@ -24,7 +24,7 @@ void log_init(const char *process, enum log_level level, enum log_format format)
 
 /* Writes to `fd` from now on; the log owns it and closes the one before
  * unless that was standard error. A pipe or terminal is opened again without
- * blocking and `fd` closed: ask log_fd() for the descriptor in use. */
+ * blocking, under the same number but for standard error, which others share. */
 void log_set_fd(int fd);
 int log_fd(void);
 enum log_level log_get_level(void);

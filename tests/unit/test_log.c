@@ -295,6 +295,7 @@ static void test_pipe_is_opened_again(void **state)
     int fds[2];
     assert_int_equal(pipe(fds), 0);
     log_set_fd(fds[1]);
+    assert_int_equal(log_fd(), fds[1]);
     assert_int_equal(fcntl(log_fd(), F_GETFL) & O_NONBLOCK, O_NONBLOCK);
     assert_int_equal(fcntl(log_fd(), F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
     log_set_fd(STDERR_FILENO);
@@ -302,6 +303,26 @@ static void test_pipe_is_opened_again(void **state)
     char byte;
     assert_int_equal(read(fds[0], &byte, 1), 0);
     (void)close(fds[0]);
+
+    /* Standard error stays what it is for the libraries that write to it. */
+    int saved = dup(STDERR_FILENO);
+    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+    (void)close(fds[1]);
+    int other = memfd_create("other", MFD_CLOEXEC);
+    log_set_fd(other);
+    log_set_fd(STDERR_FILENO);
+    bool nonblocking = (fcntl(log_fd(), F_GETFL) & O_NONBLOCK) != 0;
+    bool shared_blocks = (fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK) == 0;
+    log_info("x");
+    read_all(fds[0], output, sizeof(output));
+    assert_int_equal(dup2(saved, STDERR_FILENO), STDERR_FILENO);
+    (void)close(saved);
+    (void)close(fds[0]);
+    log_set_fd(memfd_create("other", MFD_CLOEXEC));
+    log_set_fd(STDERR_FILENO);
+    assert_true(nonblocking && shared_blocks);
+    assert_true(matches(output, ": x\n$"));
 }
 
 /* Fills what the log writes to; nothing blocks, and every lost line is told of. */
