@@ -5,6 +5,7 @@ Nothing here sleeps for a guessed time: wait_until() polls a condition with a de
 """
 import contextlib
 import ctypes
+import errno
 import http.client
 import json
 import os
@@ -27,6 +28,7 @@ MUSTERD = BIN_DIR / "musterd"
 MUSTERCTL = BIN_DIR / "musterctl"
 WORKER = BIN_DIR / "muster-worker"
 SANITIZE = bool(os.environ.get("MUSTER_SANITIZE"))
+PIDFD_GETFD = 438  # the system call; Python has no function for it
 PATIENCE = 4 if SANITIZE else 1  # how much slower everything may be
 TOKEN = "an-integration-test-token"
 
@@ -111,21 +113,26 @@ def cpu_seconds(pid):
 
 
 def peer_ports(pid):
-    """The remote TCP ports of the connections that a process holds."""
-    inodes = set()
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{name}")
-        except FileNotFoundError:
-            continue
-        if target.startswith("socket:["):
-            inodes.add(target[8:-1])
+    """The remote TCP ports of the connections that a process holds. It should be stopped."""
     ports = set()
-    for table in ("tcp", "tcp6"):
-        for line in pathlib.Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[9] in inodes and fields[3] != "0A":
-                ports.add(int(fields[2].rsplit(":", 1)[1], 16))
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            fd = libc.syscall(PIDFD_GETFD, pidfd, int(name), 0)
+            if fd < 0:
+                raise OSError(ctypes.get_errno(), f"descriptor {name} of process {pid}")
+            try:
+                with socket.socket(fileno=fd) as sock:
+                    if sock.family in (socket.AF_INET, socket.AF_INET6):
+                        ports.add(sock.getpeername()[1])
+            except OSError as error:
+                if error.errno == errno.ENOTSOCK:
+                    os.close(fd)
+                elif error.errno != errno.ENOTCONN:  # a listener, or reset by its client
+                    raise
+    finally:
+        os.close(pidfd)
     return ports
 
 

@@ -85,19 +85,21 @@ def run(cluster, client, seconds, interval=0.2, seed=2):
     choice = random.Random(seed)
     poller = Poller(cluster)
     poller.start()
-    kills = []
+    kills, killed = [], set()
     watch = harness.Watch()
     due = 0.0
     while watch.seconds < seconds:
         harness.wait_until(lambda: watch.seconds >= due, 5, interval=0.002)
         due = max(due + interval, watch.seconds)
+        # The master may not have noticed the last kill yet.
         ready = [worker["pid"] for worker in cluster.workers().values()
-                 if worker["state"] == "ready"]
+                 if worker["state"] == "ready" and worker["pid"] not in killed]
         if not ready:
             continue
         done = kill(choice.choice(ready), look_first=len(kills) % 2 == 1)
         if done is not None:
             kills.append(done)
+            killed.add(done.pid)
     # The last kill's failures belong to it: the load ends a little later.
     harness.wait_until(lambda: watch.seconds >= seconds + 0.5, 5)
     report = client.stop()
