@@ -188,6 +188,12 @@ static bool set_string(char **string, const char *text)
     return true;
 }
 
+static bool set_default(int key, void *object)
+{
+    char why[CONFIG_WHY_SIZE];
+    return config_value_set(&config_keys[key], object, config_keys[key].standard, why);
+}
+
 /* Takes out what another key has made meaningless, so that nobody has to look
  * at two keys to know. */
 static void normalise(struct config_loader *loader)
@@ -199,10 +205,17 @@ static void normalise(struct config_loader *loader)
         done = set_string(&config->management_address, "");
     for (int i = 0; i < config->listen_count; i++) {
         struct config_listen *listen = &config->listens[i];
-        if (listen->path[0] == '\0')
-            continue;
-        done = set_string(&listen->address, "") && done;
-        listen->port = 0;
+        if (listen->path[0] == '\0') {
+            done = set_default(KEY_LISTEN_MODE, listen) && done;
+        } else {
+            done = set_string(&listen->address, "") && done;
+            listen->port = 0;
+        }
+    }
+    for (int i = 0; i < config->route_count; i++) {
+        struct config_route *route = &config->routes[i];
+        for (int key = KEY_ROUTE_TEXT; key < KEY_ROUTE_ROOT && route->root[0] != '\0'; key++)
+            done = set_default(key, route) && done;
     }
     loader->no_memory = loader->no_memory || !done;
 }

@@ -10,6 +10,7 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 /* ---- keys of struct config ---- */
@@ -374,6 +375,10 @@ static void check_route(struct config_loader *loader, int instance)
         report_route(loader, instance, KEY_ROUTE_ROOT,
                      "is a directory, but the path of the route does not end in /; accepted is a "
                      "path such as /files/");
+    struct stat st;
+    if (root > 0 && route->root[0] != '\0' && (stat(route->root, &st) != 0 || !S_ISDIR(st.st_mode)))
+        report_route(loader, instance, KEY_ROUTE_ROOT,
+                     "there is no such directory; accepted is one that exists");
     /* RFC 9110 15.3.5, 15.3.6 and 15.4.5: these answers have no content. */
     if (text > 0 && status > 0 && route->text[0] != '\0' &&
         (route->status == 204 || route->status == 205 || route->status == 304))

@@ -174,7 +174,7 @@
     X(ROUTE_STATUS, "route", "status", status, NUMBER, "200", 200, 599, LIVE, "", "", \
       "The HTTP status that goes with the text.") \
     X(ROUTE_ROOT, "route", "root", root, PATH, "", 0, 1024, LIVE, "", "", \
-      "Serve the files below this directory; the title must end in /.")
+      "Serve the files below this directory, which must exist; the title must end in /.")
 /* clang-format on */
 
 #endif

@@ -19,15 +19,12 @@ enum { OPTIONS_MAX = CONFIG_KEY_COUNT + 2 * CONFIG_SECTION_COUNT };
  * either. */
 static struct config_loader *current;
 
-static void on_error(cfg_t *cfg, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_error(cfg_t *cfg, const char *format,
+                                                           va_list args)
 {
     char text[256];
 
-    /* The format is libConfuse's own, possibly translated. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
     (void)vsnprintf(text, sizeof(text), format, args);
-#pragma GCC diagnostic pop
     config_report(current, cfg->line, "libConfuse: %s", text);
 }
 

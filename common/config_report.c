@@ -12,7 +12,6 @@
 
 enum {
     SHOWN_BYTES = 60,          /* of a value in a message */
-    MISTAKE_BYTES = 2048,      /* of one message */
     ERRORS_BYTES = 512 * 1024, /* of all messages together */
 };
 
@@ -109,14 +108,11 @@ static void take_mistake(struct config_loader *loader, int line, struct buf *tex
     buf_fini(text);
 }
 
-static void append_v(struct buf *out, const char *format, va_list args)
+/* Takes the reason over; NULL: there was no memory for it. */
+static void append_reason(struct buf *out, char *reason)
 {
-    char text[MISTAKE_BYTES];
-    int len = vsnprintf(text, sizeof(text), format, args);
-
-    if (len < 0)
-        return;
-    buf_append(out, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
+    buf_append_str(out, reason == NULL ? "no memory to say what is wrong" : reason);
+    free(reason);
 }
 
 static void append_position(const struct config_loader *loader, int line, struct buf *out)
@@ -130,26 +126,30 @@ static void append_position(const struct config_loader *loader, int line, struct
 void config_report(struct config_loader *loader, int line, const char *format, ...)
 {
     struct buf text;
+    char *reason = NULL;
     va_list args;
 
+    va_start(args, format);
+    int len = vasprintf(&reason, format, args);
+    va_end(args);
     buf_init(&text, 0);
     append_position(loader, line, &text);
-    va_start(args, format);
-    append_v(&text, format, args);
-    va_end(args);
+    append_reason(&text, len < 0 ? NULL : reason);
     take_mistake(loader, line, &text);
 }
 
 void config_report_environment(struct config_loader *loader, const char *format, ...)
 {
     struct buf text;
+    char *reason = NULL;
     va_list args;
 
+    va_start(args, format);
+    int len = vasprintf(&reason, format, args);
+    va_end(args);
     buf_init(&text, 0);
     buf_append_str(&text, "environment: ");
-    va_start(args, format);
-    append_v(&text, format, args);
-    va_end(args);
+    append_reason(&text, len < 0 ? NULL : reason);
     take_mistake(loader, INT_MAX, &text);
 }
 
@@ -158,8 +158,12 @@ void config_report_value(struct config_loader *loader, struct config_place place
 {
     const struct config_key *key = &config_keys[place.key];
     struct buf text, value;
+    char *reason = NULL;
     va_list args;
 
+    va_start(args, format);
+    int len = vasprintf(&reason, format, args);
+    va_end(args);
     buf_init(&text, 0);
     buf_init(&value, 0);
     if (given != NULL)
@@ -179,9 +183,7 @@ void config_report_value(struct config_loader *loader, struct config_place place
     else
         config_show(buf_slice(&value), &text);
     buf_append_str(&text, ": ");
-    va_start(args, format);
-    append_v(&text, format, args);
-    va_end(args);
+    append_reason(&text, len < 0 ? NULL : reason);
     take_mistake(loader, origin == ORIGIN_ENVIRONMENT ? INT_MAX : origin, &text);
     buf_fini(&value);
 }

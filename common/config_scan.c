@@ -198,7 +198,9 @@ static void report_unknown_key(struct scanner *scanner, const struct config_toke
         buf_append_str(&reason, " { ... }");
     } else {
         buf_append_str(&reason, "unknown key");
-        config_suggest_key(scanner->section, name->text, &reason);
+        /* Guessing is expensive; nobody gets to see the guesses behind the last. */
+        if (scanner->loader->mistake_count < CONFIG_MAX_MISTAKES)
+            config_suggest_key(scanner->section, name->text, &reason);
     }
     buf_append(&reason, "", 1);
     if (!buf_failed(&reason))
@@ -443,7 +445,9 @@ static void scan_statement(struct scanner *scanner, const struct config_token *n
     case TOKEN_END:
         break;
     }
-    report_name(scanner, name, "= and a value are missing");
+    report_name(scanner, name,
+                config_find_section(name->text) >= 0 ? "its { is missing"
+                                                     : "= and a value are missing");
 }
 
 void config_scan(struct config_loader *loader, struct slice text, struct config_scan *out)
