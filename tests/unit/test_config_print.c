@@ -260,7 +260,7 @@ static void test_compare(void **state)
          "listen \"a\" { port = 1 }\nroute \"/r\" { text = \"x\" }\n",
          ""},
         {"management { token = fedcba9876543210 }\nlisten \"a\" { port = 2 }\n"
-         "listen \"u\" { path = \"/u\" mode = 0600 }\nroute \"/r\" { text = \"y\\n\" }\n"
+         "listen \"u\" { path = \"/u\" mode = 0600 }\nroute \"/r\" { text = \"y\\n\\e\" }\n"
          "workers = 5 max_workers = 6\nlog { file = \"/l\" access = all }\nhttp { max_body_bytes = "
          "2m }\n",
          "workers: auto -> 5, live\n"
@@ -271,7 +271,7 @@ static void test_compare(void **state)
          "management.token: (set) -> (set), live\n"
          "listen.a.port: 1 -> 2\n"
          "listen.u.mode: 0666 -> 0600\n"
-         "route./r.text: \"x\" -> \"y\\n\", live\n"},
+         "route./r.text: \"x\" -> \"y\\n\\x1b\", live\n"},
         {"listen \"b\" { port = 1 }\nlisten \"u\" { port = 2 }\nroute \"/s\" { text = \"x\" }\n",
          "management.token: (set) -> (not set), live\n"
          "listen.a: (present) -> (absent)\n"
