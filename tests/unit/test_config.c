@@ -20,7 +20,8 @@ static const char *in_directory(const char *name)
 static const char *write_file(const char *name, const void *content, size_t len, mode_t mode)
 {
     const char *path = in_directory(name);
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    (void)unlink(path); /* the one before may be read-only */
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, content, len), (ssize_t)len);
     assert_int_equal(fchmod(fd, mode), 0);
