@@ -24,7 +24,7 @@ struct view_summary {
     int64_t loop_lag_ns; /* the largest */
 };
 
-/* A worker may send any number as a gauge; sums are made of these. */
+/* A worker may say that it has minus a million connections; this is 0 then. */
 int64_t view_gauge(const struct worker *worker, enum metric_gauge id);
 
 void view_summarise(const struct cluster *cluster, int64_t now_ms, struct view_summary *out);
