@@ -386,6 +386,46 @@ static void test_limits(void **state)
     }
 }
 
+/* At a limit, a head that is not complete has become an error. */
+static void test_limits_do_not_wait(void **state)
+{
+    (void)state;
+    static const char head[] = "GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r";
+    struct http_request request;
+    struct http_parse_error error;
+    const struct http_limits limits = {sizeof(head) - 1, 14, 100};
+    assert_int_equal(parse(head, sizeof(head) - 2, &limits, &request, &error),
+                     HTTP_PARSE_INCOMPLETE);
+    assert_int_equal(parse(head, sizeof(head) - 1, &limits, &request, &error), HTTP_PARSE_ERROR);
+    assert_int_equal(error.status, 431);
+    const struct http_limits short_line = {1000, 12, 100};
+    assert_int_equal(parse(head, 13, &short_line, &request, &error), HTTP_PARSE_INCOMPLETE);
+    assert_int_equal(parse(head, 14, &short_line, &request, &error), HTTP_PARSE_ERROR);
+    assert_int_equal(error.status, 414);
+}
+
+static void test_worth_retry(void **state)
+{
+    (void)state;
+    static const char text[] = "GET /aaaaaaaaaaaaaa\naaaaaaaaaaaaaaaaaaaa";
+    const struct http_limits limits = {30, 8, 100};
+    static const struct {
+        size_t seen;
+        size_t len;
+        bool worth;
+    } rows[] = {
+        {0, 1, true},                                     /* nothing was looked at yet */
+        {1, 9, false},                                    /* no line has ended */
+        {1, 10, true},                                    /* the line is as long as it may be */
+        {9, 11, true},   {17, 18, true},                  /* it may start behind empty lines */
+        {18, 19, false}, {18, 20, true},                  /* a line ends */
+        {20, 21, false}, {20, 29, false}, {29, 30, true}, /* the head is as long as it may be */
+    };
+    for (size_t i = 0; i < ARRAY_COUNT(rows); i++)
+        assert_int_equal(http_parse_worth_retry(text, rows[i].seen, rows[i].len, &limits),
+                         rows[i].worth);
+}
+
 static void test_most_headers(void **state)
 {
     (void)state;
@@ -439,6 +479,8 @@ int main(void)
         cmocka_unit_test(test_every_byte_in_every_place),
         cmocka_unit_test(test_every_offset_in_a_value),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_limits_do_not_wait),
+        cmocka_unit_test(test_worth_retry),
         cmocka_unit_test(test_most_headers),
         cmocka_unit_test(test_nothing_is_incomplete),
         cmocka_unit_test(test_names),
