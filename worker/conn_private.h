@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * conn_private - what conn.c (life and input), output.c (output) and exchange.c
+ * (HTTP) share about a connection. Nobody else includes it.
+ */
+#ifndef MUSTER_WORKER_CONN_PRIVATE_H
+#define MUSTER_WORKER_CONN_PRIVATE_H
+
+#include "worker/conn.h"
+#include "worker/exchange.h"
+#include "worker/http_parser.h"
+#include "worker/pool.h"
+#include "worker/wheel.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
+/*
+ *               bytes of a head                 head, body to come
+ *      +------+ ------------->  +------+ ----------------------> +------+
+ *   -->| IDLE |                 | HEAD |                         | BODY |
+ *      +------+ <-------------  +------+                         +------+
+ *       ^  ^ |  request answered    |   handler answers later     |
+ *       |  | |                      v                             v
+ *       |  | +----------------> +---------+ <---------------------+
+ *       |  +------------------- | WAITING |
+ *       |   answered            +---------+
+ *       |                           | the client does not take the answer
+ *       |       all sent            v
+ *       +---------------------- +---------+   answer says close   +-----------+
+ *                               | WRITING | --------------------> | LINGERING |
+ *                               +---------+   (from any state)    +-----------+
+ *
+ * A request that arrives whole and is answered at once goes from IDLE to IDLE
+ * without passing through any other state. CLOSED is reached from everywhere.
+ * X(NAME, name, list it is kept in)
+ */
+#define CONN_STATES(X)                                                                             \
+    X(IDLE, "idle", QUIET)             /* between requests: owns no buffer */                      \
+    X(HEAD, "head", QUIET)             /* `in` holds the beginning of a request */                 \
+    X(BODY, "body", BUSY)              /* `in` holds the head, the body is skipped as it comes */  \
+    X(WAITING, "waiting", BUSY)        /* a handler answers later; nothing is read */              \
+    X(WRITING, "writing", BUSY)        /* `out` waits for the client; nothing is read */           \
+    X(LINGERING, "lingering", CLOSING) /* answered and shut down, input is thrown away */          \
+    X(CLOSED, "closed", CLOSING)
+#define CONN_ENUM_STATE(name, text, list) CONN_##name,
+enum conn_state { CONN_STATES(CONN_ENUM_STATE) };
+enum { CONN_STATE_COUNT = CONN_CLOSED + 1 };
+
+enum conn_list { CONN_LIST_QUIET, CONN_LIST_BUSY, CONN_LIST_CLOSING, CONN_LIST_COUNT };
+
+/* How the connection ends once its output has been sent. */
+enum conn_ending {
+    CONN_STAYS,
+    CONN_CLOSES,  /* the client knows: close(2) */
+    CONN_LINGERS, /* the client may still be sending, and close(2) would destroy the answer */
+};
+
+enum {
+    READ_BUFFER_SIZE = 64 * 1024,
+    OUTBOX_SIZE = 64 * 1024,
+    OUTBOX_ROOM = EXCHANGE_INLINE_BODY + 8 * 1024, /* what one answer may put into it */
+    OUTBOX_ANSWERS = 256,
+    LINGER_BYTES = 64 * 1024,
+    LINGER_MS = 2000,
+    OUTPUT_MIN_PROGRESS = 1024, /* bytes a client must take to put its write deadline off */
+};
+
+/* One answer that has been rendered and not yet been sent completely. */
+struct answer {
+    int64_t started_ns; /* first byte of the request */
+    int64_t body_bytes;
+    uint16_t status;
+    bool logged;
+    uint8_t minor_version;
+    struct slice method; /* these two only if it is logged */
+    struct slice target;
+};
+
+/* The body of the last answer, where it is not copied. Memory or a file. */
+struct output_tail {
+    const char *bytes;
+    size_t len;
+    struct blob *blob; /* keeps `bytes` alive; NULL: they live for ever */
+    int file;          /* -1: none */
+    off_t offset;
+    int64_t left;
+};
+
+/* The output of the connection that is being processed: there is only one at a time. */
+struct outbox {
+    size_t len;
+    uint32_t answer_count;
+    bool full; /* the next request has to wait for a flush */
+    struct output_tail tail;
+    struct chunk *head; /* of a request with a body: the answer's slices point into it */
+    struct answer answers[OUTBOX_ANSWERS];
+    char bytes[OUTBOX_SIZE];
+};
+
+/* The same for a connection whose client does not take it: owned copies. */
+struct output {
+    struct chunk *chunk; /* may be NULL: only the tail is left */
+    uint32_t at;
+    uint32_t answer_count;
+    int64_t progress; /* bytes since the deadline was last put off */
+    int in_kernel;    /* bytes that the client had not acknowledged then */
+    struct output_tail tail;
+    struct answer answers[];
+};
+
+struct conn {
+    struct event event; /* for reading or for writing, as `watched` says */
+    struct conns *set;
+    TAILQ_ENTRY(conn) link;
+    struct wheel_node timer; /* comes up at deadline_ns or before */
+    int64_t deadline_ns;
+    int64_t started_ns; /* first byte of the request that is being received or answered */
+    struct chunk *in;
+    struct output *out;
+    struct exchange_wait *wait;
+    char *note; /* method and target for the log, NUL-separated, while it waits */
+    union {
+        struct http_chunked chunked;
+        int64_t body_left;
+        int64_t linger_left;
+    };
+    int fd;
+    uint32_t parsed_len; /* bytes of `in` that were not enough the last time */
+    uint32_t request_count;
+    struct access_remote remote;
+    uint8_t state;   /* enum conn_state */
+    uint8_t ending;  /* enum conn_ending */
+    uint8_t watched; /* EV_READ, EV_WRITE or 0 */
+
+    /* Of the request that is being answered. */
+    uint8_t method; /* enum http_method */
+    uint8_t minor_version;
+    bool keep_alive;
+    bool chunked_body;
+};
+
+TAILQ_HEAD(conn_queue, conn);
+
+struct conns {
+    struct conns_parts parts;
+    struct loop *loop;
+    struct metrics *metrics;
+    struct http_limits limits;
+    int64_t header_timeout_ns, body_timeout_ns, request_timeout_ns;
+    int64_t keepalive_timeout_ns, write_timeout_ns, idle_grace_ns;
+    int64_t max_body_bytes;
+    uint32_t max_requests; /* per connection; UINT32_MAX: no limit */
+    bool draining;
+
+    struct conn_queue list[CONN_LIST_COUNT];
+    int64_t count;
+    int64_t state_count[CONN_STATE_COUNT];
+    struct conn_queue dead; /* closed in this callback, reused after it */
+    struct conn_queue spare;
+    int spare_count;
+
+    struct pool pool;
+    struct wheel wheel;
+    struct event wheel_timer;
+    int64_t armed_ns; /* when wheel_timer fires; INT64_MAX: not armed */
+
+    /* Scratch, for the connection that is being processed. */
+    const struct route *route;            /* of the request that is being answered */
+    const struct http_request *answering; /* NULL: it could not be read, or waits */
+    const char *answering_bytes;
+    struct http_request request;
+    struct outbox outbox;
+    char *read_buffer; /* READ_BUFFER_SIZE beyond the longest head */
+    size_t read_buffer_size;
+};
+
+/* conn.c */
+void conn_enter(struct conn *conn, enum conn_state state);
+void conn_close(struct conn *conn);
+/* Processes `len` bytes (in the read buffer or in conn->in), sends what that
+ * made, keeps what is left over and waits for what comes next. */
+void conn_process(struct conn *conn, const char *bytes, size_t len);
+void conns_reap(struct conns *conns);
+
+/* exchange.c */
+/* Takes as many requests from the bytes as it can; returns how many bytes
+ * that were. Stops at outbox.full, and when the state is no longer one that reads. */
+size_t exchange_feed(struct conn *conn, const char *bytes, size_t len);
+/* Answers with an error for something that is not a request (yet). */
+void exchange_fail(struct conn *conn, int status, const char *message);
+
+/* output.c */
+enum output_result { OUTPUT_DONE, OUTPUT_PENDING, OUTPUT_FAILED };
+/* Sends the outbox; what cannot be sent now moves to conn->out. */
+enum output_result output_flush(struct conn *conn);
+/* Goes on with conn->out. */
+enum output_result output_continue(struct conn *conn);
+/* Throws away what was not sent; its requests count as aborted. */
+void output_discard(struct conn *conn);
+void outbox_init(struct outbox *outbox);
+/* Records an answer that has just been rendered. */
+void outbox_add_answer(struct conn *conn, int status, int64_t body_bytes);
+
+#endif
