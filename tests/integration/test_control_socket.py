@@ -135,7 +135,8 @@ def one_bad_worker(cluster, body):
 @pytest.mark.parametrize("name", NONSENSE)
 def test_nonsense_from_a_worker(make_cluster, name):
     """One bad worker among good ones: it is replaced, and they go on."""
-    cluster = make_cluster(start=False, workers=3)
+    cluster = make_cluster(start=False, workers=3,
+                           start_timeout="2s" if not harness.SANITIZE else "5s")
     one_bad_worker(cluster, f"{NONSENSE[name]}\nwhile worker.sock.recv(1 << 17): pass\n"
                    "signal.pause()")
     cluster.spawn()

@@ -120,7 +120,7 @@ def test_a_worker_program_that_cannot_be_run(make_cluster, mode, reason):
 
 @pytest.mark.parametrize("how", ["silent", "hello_only"])
 def test_a_worker_that_never_says_ready(make_cluster, how):
-    cluster = make_cluster(start=False, workers=1, start_timeout="400ms")
+    cluster = make_cluster(start=False, workers=1, start_timeout="400ms", drain_timeout="500ms")
     path = shell_worker(cluster, "exec tail -f /dev/null")
     if how == "hello_only":
         path = fake_worker.script(cluster.dir / "worker.py", "worker.hello()\nworker.receive()\n"
