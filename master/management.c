@@ -21,10 +21,29 @@
 #include <string.h>
 #include <unistd.h>
 
+static unsigned count_connections(const struct endpoint *endpoint)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(endpoint->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+    return info != NULL ? info->num_connections : 0;
+}
+
+/* At the limit of connections libmicrohttpd takes the listening socket out of
+ * its epoll set, and puts it back at the beginning of a run. When the last
+ * connection ended in this run nothing would ever cause the next one. */
+static void run_daemon(struct endpoint *endpoint)
+{
+    unsigned before;
+    do {
+        before = count_connections(endpoint);
+        (void)MHD_run(endpoint->daemon);
+    } while (count_connections(endpoint) < before);
+}
+
 static void run_once(struct endpoint *endpoint)
 {
     MHD_UNSIGNED_LONG_LONG wait_ms;
-    (void)MHD_run(endpoint->daemon);
+    run_daemon(endpoint);
     if (MHD_get_timeout(endpoint->daemon, &wait_ms) == MHD_YES) {
         struct timeval delay = {.tv_sec = (time_t)(wait_ms / 1000),
                                 .tv_usec = (suseconds_t)(wait_ms % 1000 * 1000)};
