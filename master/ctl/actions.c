@@ -174,26 +174,21 @@ int action_status(const struct options *options, const char *argument)
     return show_document(options, "/cluster/status", show_status);
 }
 
+static void print_worker_array(const json_t *status)
+{
+    const json_t *workers = json_object_get(status, "workers");
+    if (workers == NULL || json_dumpf(workers, stdout, JSON_COMPACT) != 0)
+        fputs("[]", stdout);
+    putchar('\n');
+}
+
 int action_workers(const struct options *options, const char *argument)
 {
+    struct options shown = *options;
     (void)argument;
-    if (!options->json)
-        return show_document(options, "/cluster/status", show_workers);
-    struct client_response response;
-    int result = request(options, "GET", "/cluster/status", NULL, READ_TIMEOUT_MS, &response);
-    if (result != STATUS_OK)
-        return result;
-    json_t *root = json_loadb(response.body, response.body_len, 0, NULL);
-    const json_t *workers = json_object_get(root, "workers");
-    if (response.status != 200 || workers == NULL) {
-        result = report_refusal(&response);
-    } else {
-        (void)json_dumpf(workers, stdout, JSON_COMPACT);
-        putchar('\n');
-    }
-    json_decref(root);
-    client_response_fini(&response);
-    return result;
+    shown.json = false; /* the array is only a part of what the server sends */
+    return show_document(&shown, "/cluster/status",
+                         options->json ? print_worker_array : show_workers);
 }
 
 int action_metrics(const struct options *options, const char *argument)
