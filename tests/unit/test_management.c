@@ -119,19 +119,19 @@ static void good_bodies_are_understood(void **state)
 {
     static const struct {
         enum command_kind kind;
-        const char *body;
         int instances;
+        const char *body;
         int64_t for_ms;
         const char *reason;
     } cases[] = {
-        {COMMAND_SCALE, "{\"instances\":6,\"reason\":\"High CPU load\",\"for\":\"30m\"}", 6,
+        {COMMAND_SCALE, 6, "{\"instances\":6,\"reason\":\"High CPU load\",\"for\":\"30m\"}",
          30 * 60 * 1000, "High CPU load"},
-        {COMMAND_SCALE, " {\"instances\" : 2} ", 2, 0, ""},
-        {COMMAND_SCALE, "{\"for\":\"90s\",\"instances\":8}", 8, 90 * 1000, ""},
-        {COMMAND_SCALE, "{\"instances\":3,\"reason\":\"gr\\u00fcn\"}", 3, 0, "gr\xc3\xbcn"},
-        {COMMAND_SCALE_AUTO, "", 0, 0, ""},
-        {COMMAND_RELOAD, "{}", 0, 0, ""},
-        {COMMAND_DRAIN, "{\"reason\":\"kernel update\"}", 0, 0, "kernel update"},
+        {COMMAND_SCALE, 2, " {\"instances\" : 2} ", 0, ""},
+        {COMMAND_SCALE, 8, "{\"for\":\"90s\",\"instances\":8}", 90 * 1000, ""},
+        {COMMAND_SCALE, 3, "{\"instances\":3,\"reason\":\"gr\\u00fcn\"}", 0, "gr\xc3\xbcn"},
+        {COMMAND_SCALE_AUTO, 0, "", 0, ""},
+        {COMMAND_RELOAD, 0, "{}", 0, ""},
+        {COMMAND_DRAIN, 0, "{\"reason\":\"kernel update\"}", 0, "kernel update"},
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {

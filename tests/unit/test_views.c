@@ -261,20 +261,19 @@ static void strings_are_always_valid_json(void **state)
 static void health_tells_whether_it_serves(void **state)
 {
     static const struct {
-        enum cluster_state state;
-        int desired, ready;
         const char *word;
         const char *draft;
-        int status;
+        enum cluster_state state;
+        int desired, ready, status;
     } cases[] = {
-        {CLUSTER_STARTING, 2, 0, "down", "fail", 503},
-        {CLUSTER_STARTING, 2, 1, "degraded", "warn", 200},
-        {CLUSTER_RUNNING, 2, 2, "ok", "pass", 200},
-        {CLUSTER_RUNNING, 2, 1, "degraded", "warn", 200},
-        {CLUSTER_RUNNING, 2, 0, "down", "fail", 503},
-        {CLUSTER_RUNNING, 1, 2, "ok", "pass", 200}, /* scaling down */
-        {CLUSTER_DRAINING, 2, 2, "draining", "fail", 503},
-        {CLUSTER_STOPPING, 2, 0, "draining", "fail", 503},
+        {"down", "fail", CLUSTER_STARTING, 2, 0, 503},
+        {"degraded", "warn", CLUSTER_STARTING, 2, 1, 200},
+        {"ok", "pass", CLUSTER_RUNNING, 2, 2, 200},
+        {"degraded", "warn", CLUSTER_RUNNING, 2, 1, 200},
+        {"down", "fail", CLUSTER_RUNNING, 2, 0, 503},
+        {"ok", "pass", CLUSTER_RUNNING, 1, 2, 200}, /* scaling down */
+        {"draining", "fail", CLUSTER_DRAINING, 2, 2, 503},
+        {"draining", "fail", CLUSTER_STOPPING, 2, 0, 503},
     };
     static const char *const keys[] = {
         "status",    "healthy", "redis_connected", "active_connections",
@@ -325,7 +324,7 @@ static void connections_are_those_of_all_workers(void **state)
 {
     struct model *model = model_with_ready(2, 2);
     struct view_result result;
-    struct worker *worker;
+    struct worker *worker = NULL;
     (void)state;
     TAILQ_FOREACH (worker, &model->cluster.roster->workers, in_roster) {
         worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE] = 21;
@@ -658,7 +657,7 @@ static void nonsense_of_a_worker_does_no_harm(void **state)
 {
     const int64_t most = INT64_C(1) << 50; /* what metrics_decode() lets through */
     struct model *model = model_with_ready(2, 2);
-    struct worker *worker;
+    struct worker *worker = NULL;
     struct view_result result;
     (void)state;
     TAILQ_FOREACH (worker, &model->cluster.roster->workers, in_roster) {
@@ -678,7 +677,7 @@ static void nonsense_of_a_worker_does_no_harm(void **state)
 static void scaling_tells_who_decides(void **state)
 {
     struct model *model = model_with_ready(3, 2);
-    struct worker *worker;
+    struct worker *worker = NULL;
     (void)state;
     TAILQ_FOREACH (worker, &model->cluster.roster->workers, in_roster) {
         worker->cpu_percent = 60;
