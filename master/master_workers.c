@@ -164,6 +164,7 @@ static void on_ready(void *context, struct worker *worker)
         return;
     worker_enter(worker, WORKER_READY, now_ms);
     worker->last_report_ms = now_ms;
+    master_sample_worker(master, worker, now_ms);
     master_log_slot(master, worker->slot);
     log_info("worker ready", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
              LOG_INT("generation", worker->generation),
