@@ -46,6 +46,7 @@ struct cluster {
     struct totals *totals;
     int cpu_count; /* usable processors */
     int min_workers, max_workers;
+    int restart_budget; /* what "auto" means for it */
 
     int64_t started_ms; /* monotonic */
     int64_t started_wall_ms;

@@ -35,6 +35,7 @@ void master_set_rules(struct master *master)
     int budget = config->restart_budget;
     if (budget == 0)
         budget = 10 + 5 * config_worker_count(config, master->cluster.cpu_count);
+    master->cluster.restart_budget = budget;
     master->rules = (struct policy_rules){
         .stopping = stopping,
         .start_timeout_ms = config->start_timeout,

@@ -42,9 +42,10 @@ static void finish(struct pending_command *pending, struct master *master, bool 
                    const char *message)
 {
     TAILQ_REMOVE(&master->pending, pending, entry);
-    log_notice("command finished", LOG_STR("command", command_kind_name(pending->command.kind)),
-               LOG_STR("who", pending->command.who), LOG_STR("ok", ok ? "yes" : "no"),
-               LOG_STR("result", message));
+    if (pending->on_done == NULL) /* of a signal; management writes down its own */
+        log_notice("change", LOG_STR("who", pending->command.who),
+                   LOG_STR("what", command_kind_name(pending->command.kind)),
+                   LOG_STR("result", ok ? "done" : "failed"), LOG_STR("message", message));
     answer(pending->on_done, pending->context, ok, http_status, message);
     free(pending);
 }
@@ -224,24 +225,11 @@ static void reload(struct master *master, const struct command *command, command
         finish(pending, master, false, 409, text);
 }
 
-static void describe_command(const struct command *command, char *out, size_t size)
-{
-    const char *name = command_kind_name(command->kind);
-    if (command->kind == COMMAND_SCALE)
-        (void)snprintf(out, size, "%s to %d", name, command->instances);
-    else if (command->kind == COMMAND_RESTART)
-        (void)snprintf(out, size, "%s slot %d", name, command->slot);
-    else
-        (void)snprintf(out, size, "%s", name);
-}
-
 void command_run(struct master *master, const struct command *command, command_on_done *on_done,
                  void *context)
 {
-    char what[64];
-    describe_command(command, what, sizeof(what));
-    log_notice("command", LOG_STR("command", what), LOG_STR("who", command->who),
-               LOG_STR("reason", command->reason));
+    log_debug("command", LOG_STR("what", command_kind_name(command->kind)),
+              LOG_STR("who", command->who), LOG_STR("reason", command->reason));
     if (master->cluster.state >= CLUSTER_DRAINING && command->kind != COMMAND_DRAIN) {
         answer(on_done, context, false, 503, "the cluster is stopping");
         return;

@@ -225,6 +225,9 @@ static int on_metrics(void *context, struct worker *worker, struct slice snapsho
         rate(now->counter[METRIC_HTTP_REQUESTS], before->counter[METRIC_HTTP_REQUESTS], elapsed_ms);
     worker->accept_rate = rate(now->counter[METRIC_CONNECTIONS_ACCEPTED],
                                before->counter[METRIC_CONNECTIONS_ACCEPTED], elapsed_ms);
+    worker->loop_busy = rate(now->counter[METRIC_LOOP_BUSY_NS],
+                             before->counter[METRIC_LOOP_BUSY_NS], elapsed_ms) /
+                        1e9;
     totals_report(&master->totals, before, now, now_ms);
     worker->metrics = *now;
     worker->last_report_ms = now_ms;

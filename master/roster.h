@@ -133,6 +133,7 @@ struct worker {
     double cpu_percent;        /* of one processor, over the last interval */
     double request_rate;       /* per second, over the last interval */
     double accept_rate;
+    double loop_busy;          /* share of the last interval its loop worked, 0..1 */
 };
 
 TAILQ_HEAD(worker_list, worker);

@@ -44,6 +44,7 @@ void view_summarise(const struct cluster *cluster, int64_t now_ms, struct view_s
         sum.websockets += view_gauge(worker, GAUGE_WEBSOCKETS);
         sum.rss_bytes += worker->proc.rss_bytes;
         sum.cpu_percent += worker->cpu_percent;
+        sum.loop_busy += worker->loop_busy;
         int64_t lag_ns = view_gauge(worker, GAUGE_LOOP_LAG_NS);
         if (lag_ns > sum.loop_lag_ns)
             sum.loop_lag_ns = lag_ns;

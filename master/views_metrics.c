@@ -291,9 +291,8 @@ static void write_aliases(struct exposition *exposition, const struct metrics *s
     exposition_family(exposition, "messages_total", EXPOSITION_COUNTER,
                       "WebSocket messages in both directions.");
     exposition_u64(exposition, messages, LAST);
-    /* OpenMetrics has no counter without "_total"; rate() takes a gauge as well. */
-    exposition_family(exposition, "messages_per_second",
-                      exposition->openmetrics ? EXPOSITION_GAUGE : EXPOSITION_COUNTER,
+    /* No counter may be called so without "_total"; rate() takes a gauge as well. */
+    exposition_family(exposition, "messages_per_second", EXPOSITION_GAUGE,
                       "Same as messages_total, for use inside rate().");
     exposition_u64(exposition, messages, LAST);
 }

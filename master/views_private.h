@@ -21,6 +21,7 @@ struct view_summary {
     int64_t websockets;
     uint64_t rss_bytes;  /* of all workers */
     double cpu_percent;  /* of all workers; 100 is one processor */
+    double loop_busy;    /* sum over the workers, 1 each at most */
     int64_t loop_lag_ns; /* the largest */
 };
 

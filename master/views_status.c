@@ -166,9 +166,8 @@ static void write_budget(struct doc *doc, const struct cluster *cluster, int64_t
     const struct config *config = cluster->config;
     /* A window that is over has not been closed yet: that happens at the next restart. */
     bool open = now_ms - roster->budget_window_ms < config->restart_budget_interval;
-    int limit = config->restart_budget;
     doc_object(doc, "restart_budget");
-    doc_int(doc, "limit", limit != 0 ? limit : 10 + 5 * roster->desired);
+    doc_int(doc, "limit", cluster->restart_budget);
     doc_int(doc, "used", open ? roster->budget_used : 0);
     doc_real(doc, "interval", (double)config->restart_budget_interval / 1e3, 3);
     doc_bool(doc, "exhausted", open && roster->budget_exhausted);
@@ -305,7 +304,7 @@ static void write_scaling_metrics(struct doc *doc, const struct cluster *cluster
     doc_real(doc, "error_rate", recent.error_rate, 6);
     doc_real(doc, "connections", (double)summary->connections / workers, 2);
     doc_real(doc, "requests", recent.request_rate / workers, 2);
-    doc_null(doc, "loop_busy");
+    doc_real(doc, "loop_busy", 100 * summary->loop_busy / workers, 2);
     doc_object_end(doc);
 }
 

@@ -46,6 +46,7 @@ static struct model *model_new(int desired)
         .cpu_count = 2,
         .min_workers = 1,
         .max_workers = SLOTS,
+        .restart_budget = 15,
         .configured_workers = 2,
         .started_ms = STARTED_MS,
         .started_wall_ms = INT64_C(1700000000000),
@@ -681,6 +682,7 @@ static void scaling_tells_who_decides(void **state)
     (void)state;
     TAILQ_FOREACH (worker, &model->cluster.roster->workers, in_roster) {
         worker->cpu_percent = 60;
+        worker->loop_busy = 0.25;
         worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE] = 50;
         report(model, worker, NOW_MS - 2000, 100, 10, 8 * 1000 * 1000);
     }
@@ -696,6 +698,7 @@ static void scaling_tells_who_decides(void **state)
     assert_number(root, "metrics.connections", 50);
     assert_number(root, "metrics.requests", 10);
     assert_number(root, "metrics.error_rate", 0.1);
+    assert_number(root, "metrics.loop_busy", 25);
     assert_true(number_at(root, "metrics.response_time") > 7.9);
     assert_null_at(root, "manual");
     assert_int_equal(json_array_size(at(root, "rules")), 0);
