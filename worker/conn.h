@@ -41,6 +41,9 @@ void conns_accept(struct conns *conns, int fd, const struct access_remote *remot
 /* Ends a batch of conns_accept() calls. */
 void conns_accept_end(struct conns *conns);
 
+/* Sends what the callbacks of this turn of the loop have made. */
+void conns_end_turn(struct conns *conns);
+
 int64_t conns_count(const struct conns *conns);
 
 /* From now on every answer closes its connection, and idle ones are closed

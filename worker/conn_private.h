@@ -59,9 +59,10 @@ enum conn_ending {
 
 enum {
     READ_BUFFER_SIZE = 64 * 1024,
-    OUTBOX_SIZE = 64 * 1024,
+    OUTBOX_SIZE = 128 * 1024,
     OUTBOX_ROOM = EXCHANGE_INLINE_BODY + 8 * 1024, /* what one answer may put into it */
-    OUTBOX_ANSWERS = 256,
+    OUTBOX_ANSWERS = 1024,
+    OUTBOX_PARTS = 512,
     LINGER_BYTES = 64 * 1024,
     LINGER_MS = 2000,
     OUTPUT_MIN_PROGRESS = 1024, /* bytes a client must take to put its write deadline off */
@@ -88,16 +89,39 @@ struct output_tail {
     int64_t left;
 };
 
-/* The output of the connection that is being processed: there is only one at a time. */
-struct outbox {
-    size_t len;
+/* The answers of one connection, ready to be sent at the end of the turn. */
+struct outbox_part {
+    struct conn *conn; /* NULL: it has been closed since */
+    uint32_t at;
+    uint32_t len;
+    uint32_t first_answer;
     uint32_t answer_count;
-    bool full; /* the next request has to wait for a flush */
-    struct output_tail tail;
-    struct chunk *head; /* of a request with a body: the answer's slices point into it */
+};
+
+/*
+ * The output of this turn of the loop. In front the parts of connections that
+ * have been processed and are sent when the turn ends; behind them, from
+ * `base` on, what the connection that is being processed answers.
+ */
+struct outbox {
+    size_t base;
+    size_t len;
+    uint32_t answer_base;
+    uint32_t answer_count;
+    bool full;               /* the next request has to wait for a flush */
+    bool logged;             /* an answer of the current connection is to be logged */
+    struct output_tail tail; /* of the current connection */
+    struct chunk *head;      /* of a request with a body: the answer's slices point into it */
+    uint32_t part_count;
+    struct outbox_part parts[OUTBOX_PARTS];
     struct answer answers[OUTBOX_ANSWERS];
     char bytes[OUTBOX_SIZE];
 };
+
+static inline bool outbox_is_empty(const struct outbox *outbox)
+{
+    return outbox->len == outbox->base;
+}
 
 /* The same for a connection whose client does not take it: owned copies. */
 struct output {
@@ -133,6 +157,9 @@ struct conn {
     uint8_t state;   /* enum conn_state */
     uint8_t ending;  /* enum conn_ending */
     uint8_t watched; /* EV_READ, EV_WRITE or 0 */
+    bool queued;     /* has a part in the outbox */
+    bool unread;     /* there may be more to read than was read */
+    bool peer_done;  /* the peer will send no more */
 
     /* Of the request that is being answered. */
     uint8_t method; /* enum http_method */
@@ -179,10 +206,30 @@ struct conns {
 /* conn.c */
 void conn_enter(struct conn *conn, enum conn_state state);
 void conn_close(struct conn *conn);
-/* Processes `len` bytes (in the read buffer or in conn->in), sends what that
- * made, keeps what is left over and waits for what comes next. */
-void conn_process(struct conn *conn, const char *bytes, size_t len);
+/* Frees what has been closed. For the end of a callback: up to there pointers
+ * to closed connections may be held. */
 void conns_reap(struct conns *conns);
+
+/* conn_io.c */
+/* Waits for EV_READ, EV_WRITE or nothing (0). */
+void conn_watch(struct conn *conn, short what);
+/* Everything that could be done has been done: closes, or waits for what comes next. */
+void conn_settle(struct conn *conn);
+/* Reads once and processes what came. False when nothing was there. */
+bool conn_read(struct conn *conn);
+/* Processes `len` bytes (in the read buffer or in conn->in), keeps what is left
+ * over, sends the answers or queues them for the end of the turn. */
+void conn_process(struct conn *conn, const char *bytes, size_t len);
+/* A client that is slow but takes something gets more time to take the rest. */
+bool conn_extend_write(struct conn *conn);
+/* Before anything is answered: makes room in the outbox. */
+void conns_make_room(struct conns *conns);
+
+/* conn_deadline.c */
+void conns_init_deadlines(struct conns *conns);
+void conn_set_deadline(struct conn *conn, int64_t at_ns);
+/* Sets the deadline that the state of the connection calls for. */
+void conn_choose_deadline(struct conn *conn);
 
 /* exchange.c */
 /* Takes as many requests from the bytes as it can; returns how many bytes
@@ -193,8 +240,17 @@ void exchange_fail(struct conn *conn, int status, const char *message);
 
 /* output.c */
 enum output_result { OUTPUT_DONE, OUTPUT_PENDING, OUTPUT_FAILED };
-/* Sends the outbox; what cannot be sent now moves to conn->out. */
+/* Whether there is room in the outbox for one more connection. */
+bool outbox_has_room(const struct outbox *outbox);
+/* Leaves the answers of the current connection in the outbox until the turn
+ * ends. False: they have to be sent now. */
+bool output_queue(struct conn *conn);
+/* Sends them now; what the client does not take moves to conn->out. */
 enum output_result output_flush(struct conn *conn);
+/* Sends one part that was queued. */
+enum output_result output_send_part(struct conns *set, const struct outbox_part *part);
+/* The connection is going away before its part was sent. */
+void output_unqueue(struct conn *conn);
 /* Goes on with conn->out. */
 enum output_result output_continue(struct conn *conn);
 /* Throws away what was not sent; its requests count as aborted. */

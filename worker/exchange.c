@@ -270,7 +270,7 @@ static bool respond(struct conn *conn, const struct http_request *request, const
     struct verdict verdict = judge(set, request, bytes);
     if (verdict.status != 0) {
         refuse(conn, &verdict, false);
-    } else if ((set->route->flags & ROUTE_LATER) != 0 && set->outbox.len > 0) {
+    } else if ((set->route->flags & ROUTE_LATER) != 0 && !outbox_is_empty(&set->outbox)) {
         /* Waiting for a handler and waiting for the client are two states: one at a time. */
         set->outbox.full = true;
         return false;
@@ -381,7 +381,7 @@ static size_t feed_with_body(struct conn *conn, const struct http_request *reque
     struct outbox *outbox = &conn->set->outbox;
     /* Answers in the outbox refer to buffers that may be moved for the body; and an interim
      * answer must not wait behind them for the body it asks for. */
-    if (outbox->len > 0) {
+    if (!outbox_is_empty(outbox)) {
         outbox->full = true;
         return 0;
     }
@@ -501,6 +501,7 @@ void exchange_resume(struct exchange_wait *wait, const struct reply *reply)
     set->route = NULL;
     set->answering = NULL;
     conn_enter(conn, CONN_IDLE);
+    conns_make_room(set);
     exchange_answer(conn, reply);
     if (conn->in != NULL)
         conn_process(conn, conn->in->data, conn->in->len);

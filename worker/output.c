@@ -20,11 +20,18 @@ static const struct output_tail no_tail = {.file = -1};
 
 void outbox_init(struct outbox *outbox)
 {
-    outbox->len = 0;
-    outbox->answer_count = 0;
-    outbox->full = false;
+    outbox->base = outbox->len = 0;
+    outbox->answer_base = outbox->answer_count = 0;
+    outbox->part_count = 0;
+    outbox->full = outbox->logged = false;
     outbox->tail = no_tail;
     outbox->head = NULL;
+}
+
+bool outbox_has_room(const struct outbox *outbox)
+{
+    return outbox->part_count < OUTBOX_PARTS && outbox->answer_count < OUTBOX_ANSWERS &&
+           OUTBOX_SIZE - outbox->len >= OUTBOX_ROOM;
 }
 
 static bool has_tail(const struct output_tail *tail)
@@ -54,6 +61,7 @@ void outbox_add_answer(struct conn *conn, int status, int64_t body_bytes)
         outbox->full = true;
     if (!answer->logged)
         return;
+    outbox->logged = true;
     answer->method = answer->target = slice_from(NULL, 0);
     if (set->answering != NULL) {
         answer->method = http_slice(set->answering_bytes, set->answering->method_text);
@@ -183,10 +191,10 @@ static void output_free(struct conn *conn)
 }
 
 /* Moves what is left of the outbox to the connection. */
-static int output_keep(struct conn *conn, const struct cursor *cursor)
+static int output_keep(struct conn *conn, const struct cursor *cursor, const struct answer *answers,
+                       uint32_t count)
 {
-    struct outbox *outbox = &conn->set->outbox;
-    size_t answers_size = outbox->answer_count * sizeof(struct answer);
+    size_t answers_size = count * sizeof(struct answer);
     struct output *out = malloc(sizeof(*out) + answers_size);
     if (out == NULL)
         return -ENOMEM;
@@ -200,10 +208,10 @@ static int output_keep(struct conn *conn, const struct cursor *cursor)
         memcpy(out->chunk->data, cursor->bytes, cursor->len);
         out->chunk->len = (uint32_t)cursor->len;
     }
-    out->tail = outbox->tail;
-    outbox->tail = no_tail;
-    out->answer_count = outbox->answer_count;
-    memcpy(out->answers, outbox->answers, answers_size);
+    out->tail = *cursor->tail;
+    *cursor->tail = no_tail;
+    out->answer_count = count;
+    memcpy(out->answers, answers, answers_size);
     for (uint32_t i = 0; i < out->answer_count; i++) {
         if (out->answers[i].logged)
             answer_own_slices(&out->answers[i]);
@@ -212,53 +220,90 @@ static int output_keep(struct conn *conn, const struct cursor *cursor)
     return 0;
 }
 
-static void outbox_reset(struct conns *set)
+/* Sends these bytes and the tail, which stand for these answers. */
+static enum output_result send_answers(struct conn *conn, struct cursor *cursor,
+                                       const struct answer *answers, uint32_t count)
 {
-    struct outbox *outbox = &set->outbox;
-    if (outbox->tail.file >= 0 || outbox->tail.bytes != NULL)
-        tail_release(&outbox->tail);
-    pool_return(&set->pool, &outbox->head);
-    outbox->len = 0;
-    outbox->answer_count = 0;
-    outbox->full = false;
+    struct conns *set = conn->set;
+    int err = 0;
+    /* The common case first, without the machinery for the others. */
+    if (!has_tail(cursor->tail)) {
+        ssize_t sent = send(conn->fd, cursor->bytes, cursor->len, MSG_NOSIGNAL);
+        if (sent < 0) {
+            err = -errno;
+            sent = 0;
+        }
+        set->metrics->counter[METRIC_BYTES_SENT] += (uint64_t)sent;
+        cursor->bytes += sent;
+        cursor->len -= (size_t)sent;
+    }
+    if ((err == 0 || err == -EINTR) && (cursor->len > 0 || has_tail(cursor->tail)))
+        err = write_all(conn, cursor, &(int64_t){0});
+    if (err == 0) {
+        account(conn, answers, count);
+        return OUTPUT_DONE;
+    }
+    if (err == -EAGAIN && output_keep(conn, cursor, answers, count) == 0)
+        return OUTPUT_PENDING;
+    set->metrics->counter[METRIC_HTTP_ABORTED] += count;
+    return OUTPUT_FAILED;
+}
+
+bool output_queue(struct conn *conn)
+{
+    struct outbox *outbox = &conn->set->outbox;
+    if (outbox->full || outbox->logged || outbox_is_empty(outbox))
+        return false;
+    outbox->parts[outbox->part_count++] = (struct outbox_part){
+        .conn = conn,
+        .at = (uint32_t)outbox->base,
+        .len = (uint32_t)(outbox->len - outbox->base),
+        .first_answer = outbox->answer_base,
+        .answer_count = outbox->answer_count - outbox->answer_base,
+    };
+    outbox->base = outbox->len;
+    outbox->answer_base = outbox->answer_count;
+    conn->queued = true;
+    return true;
+}
+
+void output_unqueue(struct conn *conn)
+{
+    struct outbox *outbox = &conn->set->outbox;
+    for (uint32_t i = 0; conn->queued && i < outbox->part_count; i++) {
+        if (outbox->parts[i].conn != conn)
+            continue;
+        outbox->parts[i].conn = NULL;
+        conn->set->metrics->counter[METRIC_HTTP_ABORTED] += outbox->parts[i].answer_count;
+        conn->queued = false;
+    }
+}
+
+enum output_result output_send_part(struct conns *set, const struct outbox_part *part)
+{
+    struct output_tail tail = no_tail;
+    struct cursor cursor = {set->outbox.bytes + part->at, part->len, &tail};
+    part->conn->queued = false;
+    return send_answers(part->conn, &cursor, set->outbox.answers + part->first_answer,
+                        part->answer_count);
 }
 
 enum output_result output_flush(struct conn *conn)
 {
     struct conns *set = conn->set;
     struct outbox *outbox = &set->outbox;
-    struct cursor cursor = {outbox->bytes, outbox->len, &outbox->tail};
-    int err = 0;
-
-    if (outbox->len == 0 && !has_tail(&outbox->tail)) {
-        outbox_reset(set);
-        return OUTPUT_DONE;
-    }
-    /* The common case first, without the machinery for the others. */
-    ssize_t sent = 0;
-    if (!has_tail(&outbox->tail)) {
-        sent = send(conn->fd, outbox->bytes, outbox->len, MSG_NOSIGNAL);
-        if (sent < 0) {
-            err = -errno;
-            sent = 0;
-        }
-        set->metrics->counter[METRIC_BYTES_SENT] += (uint64_t)sent;
-        cursor.bytes += sent;
-        cursor.len -= (size_t)sent;
-    }
-    if ((err == 0 || err == -EINTR) && (cursor.len > 0 || has_tail(&outbox->tail)))
-        err = write_all(conn, &cursor, &(int64_t){0});
-
+    struct cursor cursor = {outbox->bytes + outbox->base, outbox->len - outbox->base,
+                            &outbox->tail};
     enum output_result result = OUTPUT_DONE;
-    if (err == 0)
-        account(conn, outbox->answers, outbox->answer_count);
-    else if (err == -EAGAIN && output_keep(conn, &cursor) == 0)
-        result = OUTPUT_PENDING;
-    else
-        result = OUTPUT_FAILED;
-    if (result == OUTPUT_FAILED)
-        set->metrics->counter[METRIC_HTTP_ABORTED] += outbox->answer_count;
-    outbox_reset(set);
+    if (cursor.len > 0)
+        result = send_answers(conn, &cursor, outbox->answers + outbox->answer_base,
+                              outbox->answer_count - outbox->answer_base);
+    if (outbox->tail.file >= 0 || outbox->tail.bytes != NULL)
+        tail_release(&outbox->tail);
+    pool_return(&set->pool, &outbox->head);
+    outbox->len = outbox->base;
+    outbox->answer_count = outbox->answer_base;
+    outbox->full = outbox->logged = false;
     return result;
 }
 

@@ -259,6 +259,8 @@ int worker_run(const struct worker_options *options)
     while (worker->state != WORKER_ENDED) {
         if (event_base_loop(worker->loop.base, EVLOOP_ONCE) != 0)
             worker_end(worker, WORKER_EXIT_INTERNAL);
+        if (worker->conns != NULL)
+            conns_end_turn(worker->conns);
         loop_leave(&worker->loop);
     }
     int status = worker->exit_status;
