@@ -77,7 +77,7 @@ enum message_field {
     FIELD_GENERATION = 3,   /* u64 */
     FIELD_CONTRACT = 4,     /* u32, CONTRACT_VERSION of the sender */
     FIELD_BUILD = 5,        /* string, the program's version */
-    FIELD_STATE = 6,        /* u32, enum cluster_state (STATE, WELCOME) or enum worker_phase (HELLO) */
+    FIELD_STATE = 6,        /* u32, enum cluster_state (STATE, WELCOME) or enum worker_phase (HELLO, METRICS) */
     FIELD_SLOTS = 7,        /* bitmap, bit n of byte n/8 is slot n */
     FIELD_EPOCH = 8,        /* u64 */
     FIELD_GROUP = 9,        /* u32, index of the listener group */

@@ -181,8 +181,11 @@ static void on_assigned(struct peer *peer, const struct ipc_message *message)
 static void on_metrics(struct peer *peer, const struct ipc_message *message)
 {
     struct slice snapshot;
+    uint32_t phase = WORKER_PHASE_SERVING;
+    (void)ipc_get_u32(message, FIELD_STATE, &phase);
     if (!ipc_get_bytes(message, FIELD_SNAPSHOT, &snapshot) ||
-        peer->control->callbacks->on_metrics(peer->control->context, peer->worker, snapshot) != 0)
+        peer->control->callbacks->on_metrics(peer->control->context, peer->worker, phase,
+                                             snapshot) != 0)
         lose(peer, "METRICS that are not a snapshot, or counters that fell");
 }
 

@@ -211,7 +211,19 @@ static double rate(uint64_t now, uint64_t before, int64_t elapsed_ms)
     return elapsed_ms <= 0 ? 0 : 1000.0 * (double)(now - before) / (double)elapsed_ms;
 }
 
-static int on_metrics(void *context, struct worker *worker, struct slice snapshot)
+/* Somebody sent SIGTERM to the worker itself: it finishes what it has and will
+ * be gone, so its successor starts now, while it still accepts. */
+static void on_leaving(struct master *master, struct worker *worker)
+{
+    if (!worker_is_live(worker) || worker->replace)
+        return;
+    log_notice("worker was told by somebody else to end, replacing it",
+               LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid));
+    worker->replace = true;
+    master_reconcile_soon(master);
+}
+
+static int on_metrics(void *context, struct worker *worker, uint32_t phase, struct slice snapshot)
 {
     struct master *master = context;
     struct metrics *now = &master->scratch;
@@ -225,15 +237,17 @@ static int on_metrics(void *context, struct worker *worker, struct slice snapsho
         rate(now->counter[METRIC_HTTP_REQUESTS], before->counter[METRIC_HTTP_REQUESTS], elapsed_ms);
     worker->accept_rate = rate(now->counter[METRIC_CONNECTIONS_ACCEPTED],
                                before->counter[METRIC_CONNECTIONS_ACCEPTED], elapsed_ms);
-    worker->loop_busy = rate(now->counter[METRIC_LOOP_BUSY_NS],
-                             before->counter[METRIC_LOOP_BUSY_NS], elapsed_ms) /
-                        1e9;
+    worker->loop_busy =
+        rate(now->counter[METRIC_LOOP_BUSY_NS], before->counter[METRIC_LOOP_BUSY_NS], elapsed_ms) /
+        1e9;
     totals_report(&master->totals, before, now, now_ms);
     worker->metrics = *now;
     worker->last_report_ms = now_ms;
     master_sample_worker(master, worker, now_ms);
     if (worker->state == WORKER_SUSPECT)
         master_reconcile_soon(master);
+    if (phase == WORKER_PHASE_DRAINING)
+        on_leaving(master, worker);
     return 0;
 }
 

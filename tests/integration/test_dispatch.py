@@ -87,3 +87,16 @@ def test_ipv4_and_ipv6(make_cluster):
             with harness.Connection((address, cluster.port)) as connection:
                 assert connection.request("GET", "/hello").status == 200
     assert len(cluster.status()["listeners"]) == 2
+
+
+def test_sigterm_to_one_worker_drops_nothing(make_cluster, load):
+    """Somebody ends a worker by hand: its successor is there before it stops accepting."""
+    cluster = make_cluster(workers=2, report_interval="1s")
+    client = load(cluster, "--keepalive", 16, "--new-rate", 300).wait_flowing()
+    for slot in (0, 1, 0):
+        pid = cluster.kill_worker(slot, signal.SIGTERM)
+        cluster.wait_replaced(slot, pid, timeout=3)
+        harness.wait_until(lambda: not harness.process_alive(pid), 10, "the old worker is gone")
+    report = client.stop()
+    assert report["failure_count"] == 0, harness.failures_text(report)
+    assert {worker["last_exit"]["reason"] for worker in cluster.workers().values()} == {"restart"}
