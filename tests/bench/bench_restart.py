@@ -9,6 +9,7 @@ import bench_common as bench
 import harness
 
 NEW_CONNECTIONS = 8
+PAUSE_S = 0.3  # a worker killed within backoff_min (0.1 s) of its start is not replaced at once
 REQUEST = b"GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
 
@@ -76,6 +77,7 @@ def main():
             bench.Nginx(workers=2, reuseport=True) as reuse, \
             open(cluster.log_path, encoding="utf-8") as log:
         for n in range(options.kills):
+            bench.pause(PAUSE_S)
             muster_results.append(one_muster(cluster, log, n % 2))
             nginx_results.append(one_nginx(nginx))
             reuse_results.append(one_nginx(reuse))

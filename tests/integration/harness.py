@@ -113,7 +113,7 @@ def cpu_seconds(pid):
 
 
 def peer_ports(pid):
-    """The remote TCP ports of the connections that a process holds. It should be stopped."""
+    """The remote TCP ports of the connections that a process holds."""
     ports = set()
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = os.pidfd_open(pid)
@@ -121,6 +121,8 @@ def peer_ports(pid):
         for name in os.listdir(f"/proc/{pid}/fd"):
             fd = libc.syscall(PIDFD_GETFD, pidfd, int(name), 0)
             if fd < 0:
+                if ctypes.get_errno() == errno.EBADF:
+                    continue  # closed since it was listed
                 raise OSError(ctypes.get_errno(), f"descriptor {name} of process {pid}")
             try:
                 with socket.socket(fileno=fd) as sock:
@@ -532,14 +534,19 @@ class Load:
         """Waits for the end; the report as a dictionary."""
         output, _ = self.process.communicate(timeout=timeout * PATIENCE)
         assert self.process.returncode == 0, f"loadgen exited with {self.process.returncode}"
-        report = json.loads(output)
-        report["answered"] = sum(kind["answered"] for kind in report["kinds"].values())
-        return report
+        return load_report(output)
 
     def kill(self):
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+
+
+def load_report(text):
+    """What the load client printed, with the sum of what was answered."""
+    report = json.loads(text)
+    report["answered"] = sum(kind["answered"] for kind in report["kinds"].values())
+    return report
 
 
 def failures_text(report, limit=10):

@@ -14,30 +14,44 @@ import harness
 
 @dataclasses.dataclass
 class Kill:
-    """One kill -9. `ports`: the clients' ports of the connections that the worker held, known
-    exactly because it was stopped first; None where it was killed without warning."""
+    """One kill -9. `ports`: the clients' ports of the connections that the worker held. They are
+    known exactly when it was stopped first; otherwise it may have accepted a few more before the
+    signal came."""
     before: float
     after: float
     pid: int
     ports: set
+    exact: bool
+
+    def explains(self, failure):
+        """Whether a failure is that of a connection of this worker."""
+        opened = failure["at"] - failure["age_ms"] / 1000
+        if failure["at"] < self.before or opened > self.after:
+            return False
+        return failure["port"] in self.ports or (not self.exact and
+                                                 opened > self.before - JUST_BEFORE)
 
 
-def kill(pid, look_first):
+JUST_BEFORE = 0.05 * harness.PATIENCE
+
+
+def kill(pid, stop_first):
     """Kills a worker; None when it was gone already."""
-    ports = None
-    if look_first:
+    before = time.monotonic()
+    if stop_first:
         if not harness.kill(pid, signal.SIGSTOP):
             return None
         harness.wait_until(lambda: (harness.process_stat(pid) or "Z")[0] in "TZ", 5, "it stopped",
                            interval=0.0005)
-        try:
-            ports = harness.peer_ports(pid)
-        except OSError:
-            return None
-    before = time.monotonic()
+    try:
+        ports = harness.peer_ports(pid)
+    except OSError:
+        return None
+    if not stop_first:
+        before = time.monotonic()
     if not harness.kill(pid):
         return None
-    return Kill(before, time.monotonic(), pid, ports)
+    return Kill(before, time.monotonic(), pid, ports, stop_first)
 
 
 class Poller(threading.Thread):
@@ -96,7 +110,7 @@ def run(cluster, client, seconds, interval=0.2, seed=2):
                  if worker["state"] == "ready" and worker["pid"] not in killed]
         if not ready:
             continue
-        done = kill(choice.choice(ready), look_first=len(kills) % 2 == 1)
+        done = kill(choice.choice(ready), stop_first=len(kills) % 2 == 1)
         if done is not None:
             kills.append(done)
             killed.add(done.pid)
@@ -107,19 +121,11 @@ def run(cluster, client, seconds, interval=0.2, seed=2):
     return kills, poller, report
 
 
-def unexplained(kills, report, window):
-    """Failures that are not those of a connection of the worker that had just been killed."""
-    result = []
-    for failure in report["failures"]:
-        if failure["what"].startswith("connect_"):
-            result.append(failure)
-            continue
-        culprits = [kill for kill in kills
-                    if kill.before <= failure["at"] <= kill.after + window
-                    and (kill.ports is None or failure["port"] in kill.ports)]
-        if not culprits:
-            result.append(failure)
-    return result
+def unexplained(kills, report):
+    """Failures that are not those of a connection of a worker that was killed."""
+    return [failure for failure in report["failures"]
+            if failure["what"].startswith("connect_")
+            or not any(kill.explains(failure) for kill in kills)]
 
 
 def connections_failed(report):

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -274,6 +275,8 @@ static void conn_open(struct conn *conn, int64_t due_ns)
         exit(1);
     }
     conn_open_count++;
+    if (conn->kind == LOAD_KEEPALIVE && address.ss_family != AF_UNIX)
+        (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4); /* the cheapest */
     counts[conn->kind].connects++;
     if (conn->kind == LOAD_KEEPALIVE && options.rate > 0)
         next_request_ns += interval_ns(options.rate); /* it begins with a request */
