@@ -5,7 +5,9 @@
  *
  *   master.c           the loop, the tick, signals
  *   master_start.c     what can be refused before anything runs
- *   master_workers.c   carries out plans: births, deaths, messages
+ *   master_workers.c   messages to and from workers
+ *   master_deaths.c    obituaries and back-off
+ *   master_plan.c      carries out the plans of policy.c
  *   master_commands.c  what people ask for, and how it ended
  *   master_reload.c    a new configuration
  *   master_stop.c      the drain of the whole cluster
@@ -105,13 +107,24 @@ int master_prepare(struct master *master, char *error, size_t size);
 
 /* master_workers.c */
 extern const struct control_callbacks master_control_callbacks;
-void master_carry_out(struct master *master);
+/* Sends master->message; the descriptors stay the caller's. */
+void master_send(struct master *master, const struct worker *worker, const int *fds, int fd_count);
 void master_send_state(struct master *master);
 void master_send_drain(struct master *master, struct worker *worker, int64_t timeout_ms,
                        int64_t grace_ms, bool stopping);
 void master_send_logs(struct master *master);
 void master_sample_worker(struct master *master, struct worker *worker, int64_t now_ms);
 void master_log_slot(struct master *master, int slot);
+
+/* master_deaths.c */
+child_on_exit master_on_child_exit;
+void master_book_death(struct master *master, struct slot *slot, const struct obituary *obituary,
+                       int64_t now_ms);
+void master_book_backoff(struct master *master, struct slot *slot, int64_t age_ms, bool was_ready,
+                         bool from_outside, int64_t now_ms);
+
+/* master_plan.c: makes plans and carries them out until there is nothing left to do. */
+void master_carry_out(struct master *master);
 
 /* master_commands.c */
 void master_finish_commands(struct master *master, int64_t now_ms);

@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master_deaths - a worker has died: what it counted stays, its obituary is
+ * written, and its slot is told when it may start the next one.
+ */
+#include "master/master_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+
+void master_book_backoff(struct master *master, struct slot *slot, int64_t age_ms, bool was_ready,
+                         bool from_outside, int64_t now_ms)
+{
+    struct policy_backoff next =
+        policy_after_death(&master->rules, slot->early_deaths, age_ms, was_ready, from_outside);
+    slot->early_deaths = next.early_deaths;
+    slot->backoff_ms = next.backoff_ms;
+    slot->start_at_ms = now_ms + next.backoff_ms;
+    slot->needs_budget = !from_outside;
+}
+
+static const char *explain_exit(int code)
+{
+    switch (code) {
+    case WORKER_EXIT_USAGE:
+        return "wrong arguments";
+    case WORKER_EXIT_INTERNAL:
+        return "could not build what it needs";
+    case WORKER_EXIT_NO_MASTER:
+        return "heard no master";
+    case WORKER_EXIT_REFUSED:
+        return "the master refused it";
+    case WORKER_EXIT_PRIVILEGES:
+        return "could not become the configured user";
+    case WORKER_EXIT_CONFIG:
+        return "the configuration cannot be served";
+    case WORKER_EXIT_CUT:
+        return "the drain deadline cut connections";
+    case 127:
+        return "the binary could not be executed";
+    default:
+        return NULL;
+    }
+}
+
+static void describe_death(int status, struct obituary *out)
+{
+    out->exit_code = -1;
+    if (WIFSIGNALED(status)) {
+        const char *name = sigabbrev_np(WTERMSIG(status));
+        out->exit_signal = WTERMSIG(status);
+        out->core_dumped = WCOREDUMP(status);
+        (void)snprintf(out->cause, sizeof(out->cause), "killed by SIG%s%s",
+                       name != NULL ? name : "?", out->core_dumped ? " (core dumped)" : "");
+        return;
+    }
+    out->exit_code = WEXITSTATUS(status);
+    const char *text = explain_exit(out->exit_code);
+    (void)snprintf(out->cause, sizeof(out->cause), "exited with status %d%s%s", out->exit_code,
+                   text != NULL ? ": " : "", text != NULL ? text : "");
+}
+
+static bool was_asked(enum death_reason ending)
+{
+    switch (ending) {
+    case DEATH_RESTART:
+    case DEATH_RELOAD:
+    case DEATH_SCALE_DOWN:
+    case DEATH_SHUTDOWN:
+        return true;
+    case DEATH_NONE:
+    case DEATH_CRASH:
+    case DEATH_EXIT:
+    case DEATH_SPAWN_FAILED:
+    case DEATH_START_TIMEOUT:
+    case DEATH_HANG:
+    case DEATH_PROTOCOL:
+    case DEATH_REASON_COUNT:
+        break;
+    }
+    return false;
+}
+
+static void write_obituary(const struct worker *worker, int wait_status, int64_t now_ms,
+                           struct obituary *out)
+{
+    *out = (struct obituary){
+        .wall_ms = clock_wall_ms(),
+        .pid = worker->pid,
+        .generation = worker->generation,
+        .age_ms = now_ms - worker->started_ms,
+        .was_ready = worker->ready_ms != 0,
+        .requests = worker->metrics.counter[METRIC_HTTP_REQUESTS],
+        .connections = worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE],
+        .rss_bytes = worker->proc.rss_bytes,
+    };
+    describe_death(wait_status, out);
+    out->reason = worker->ending;
+    if (out->reason == DEATH_NONE)
+        out->reason = out->exit_signal != 0 ? DEATH_CRASH : DEATH_EXIT;
+}
+
+static void log_death(struct master *master, const struct worker *worker,
+                      const struct obituary *obituary, const struct slot *slot, int64_t now_ms)
+{
+    bool gentle = obituary->exit_code == 0 || obituary->exit_code == WORKER_EXIT_CUT ||
+                  obituary->exit_signal == SIGTERM;
+    if (was_asked(obituary->reason) && gentle) {
+        log_info("worker ended", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
+                 LOG_STR("reason", death_reason_name(obituary->reason)),
+                 LOG_STR("cause", obituary->cause), LOG_INT("age_ms", obituary->age_ms),
+                 LOG_INT("requests", obituary->requests));
+        return;
+    }
+    uint64_t count = death_log_count(&master->deaths, obituary->cause, now_ms);
+    if (count == 0)
+        return;
+    log_error(
+        "worker died", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
+        LOG_STR("cause", obituary->cause), LOG_STR("reason", death_reason_name(obituary->reason)),
+        LOG_INT("deaths", count), LOG_INT("age_ms", obituary->age_ms),
+        LOG_INT("requests", obituary->requests), LOG_INT("connections", obituary->connections),
+        LOG_INT("rss_bytes", obituary->rss_bytes),
+        LOG_INT("next_start_ms", slot->start_at_ms > now_ms ? slot->start_at_ms - now_ms : 0));
+}
+
+/* Books a death: counters, back-off, obituary. */
+void master_book_death(struct master *master, struct slot *slot, const struct obituary *obituary,
+                       int64_t now_ms)
+{
+    master->roster->restarts[obituary->reason]++;
+    slot_add_obituary(slot, obituary);
+    if (was_asked(obituary->reason))
+        return;
+    slot->restarts++;
+    if (obituary->reason != DEATH_PROTOCOL)
+        master_book_backoff(master, slot, obituary->age_ms, obituary->was_ready,
+                            obituary->reason == DEATH_CRASH && obituary->exit_signal == SIGKILL,
+                            now_ms);
+}
+
+void master_on_child_exit(void *context, struct child *child, int wait_status)
+{
+    struct master *master = context;
+    int64_t now_ms = clock_monotonic_ms();
+    struct worker *worker = roster_find_pid(master->roster, child_pid(child));
+    CHECK(worker != NULL && worker->child == child);
+    if (worker->peer != NULL)
+        /* What it managed to report before it died still counts. */
+        peer_drain(worker->peer);
+    if (worker->peer != NULL)
+        peer_close(worker->peer);
+    worker->peer = NULL;
+    worker->connected = false;
+
+    struct slot *slot = &master->roster->slots[worker->slot];
+    struct obituary obituary;
+    write_obituary(worker, wait_status, now_ms, &obituary);
+    totals_bury(&master->totals, &worker->metrics);
+    bool new_generation_failed = worker->ready_ms == 0 && !was_asked(obituary.reason) &&
+                                 master->cluster.reload.running &&
+                                 worker->generation == master->roster->generation;
+    bool failed_alone = worker->ready_ms == 0 && !was_asked(obituary.reason);
+    worker_enter(worker, WORKER_DEAD, now_ms);
+    master_book_death(master, slot, &obituary, now_ms);
+    log_death(master, worker, &obituary, slot, now_ms);
+    if (failed_alone)
+        slot->roll_failures++;
+    child_free(&worker->child);
+    roster_remove(master->roster, worker);
+    master_log_slot(master, slot->index);
+    if (new_generation_failed)
+        master_reload_failed(master, obituary.cause);
+    master_carry_out(master);
+}
