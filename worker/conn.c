@@ -116,13 +116,18 @@ void conns_accept(struct conns *set, int fd, const struct access_remote *remote)
     set->state_count[CONN_IDLE]++;
     TAILQ_INSERT_TAIL(&set->list[CONN_LIST_QUIET], conn, link);
     set->metrics->counter[METRIC_CONNECTIONS_ACCEPTED]++;
-    /* The request is often there already. */
-    if (!conn_read(conn))
-        conn_settle(conn);
+    set->fresh[set->fresh_count++] = conn;
+    if (set->fresh_count == CONN_FRESH)
+        conns_accept_end(set);
 }
 
 void conns_accept_end(struct conns *set)
 {
+    for (int i = 0; i < set->fresh_count; i++) {
+        if (!conn_read(set->fresh[i]))
+            conn_settle(set->fresh[i]);
+    }
+    set->fresh_count = 0;
     conns_reap(set);
 }
 

@@ -36,9 +36,10 @@ struct conns_parts {
 MUST_USE struct conns *conns_new(const struct conns_parts *parts); /* NULL without memory */
 void conns_free(struct conns **conns);                             /* closes what is open */
 
-/* Takes over an accepted, non-blocking socket and reads from it at once. */
+/* Takes over an accepted, non-blocking socket. */
 void conns_accept(struct conns *conns, int fd, const struct access_remote *remote);
-/* Ends a batch of conns_accept() calls. */
+/* Ends a batch of conns_accept() calls: reads what the new connections have
+ * sent already. */
 void conns_accept_end(struct conns *conns);
 
 /* Sends what the callbacks of this turn of the loop have made. */

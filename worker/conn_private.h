@@ -58,6 +58,7 @@ enum conn_ending {
 };
 
 enum {
+    CONN_FRESH = 64,
     READ_BUFFER_SIZE = 64 * 1024,
     OUTBOX_SIZE = 128 * 1024,
     OUTBOX_ROOM = EXCHANGE_INLINE_BODY + 8 * 1024, /* what one answer may put into it */
@@ -184,6 +185,10 @@ struct conns {
     struct conn_queue list[CONN_LIST_COUNT];
     int64_t count;
     int64_t state_count[CONN_STATE_COUNT];
+    /* Accepted in this callback. Read from when it ends: the request has often come by then, and
+     * the connection needs no event. */
+    struct conn *fresh[CONN_FRESH];
+    int fresh_count;
     struct conn_queue dead; /* closed in this callback, reused after it */
     struct conn_queue spare;
     int spare_count;

@@ -121,7 +121,7 @@ struct handlers *handlers_new(const struct handlers_parts *parts, char *error, s
     handlers->parts = *parts;
     size_t count = (size_t)parts->config->route_count + 1;
     handlers->pages = calloc(count, sizeof(*handlers->pages));
-    handlers->files = calloc(count, sizeof(*handlers->files));
+    handlers->files = calloc(count, sizeof(struct files *));
     handlers->router = router_new();
     if (handlers->pages == NULL || handlers->files == NULL || handlers->router == NULL ||
         add_configured(handlers, error, error_size) != 0 || add_built_in(handlers) != 0)

@@ -52,9 +52,8 @@ int64_t privileges_limit(const struct config *config, int64_t own_files)
 
 static int fail(char *error, size_t size, int err, const char *what, const char *name)
 {
-    snprintf(error, size, "%s %s: %s", what, name,
-             err != 0 ? log_strerror(err) : "no such account");
-    return err != 0 ? -err : -ENOENT;
+    snprintf(error, size, "%s %s: %s", what, name, err > 0 ? log_strerror(err) : "no such account");
+    return err > 0 ? -err : -ENOENT;
 }
 
 static int find_user(const char *name, uid_t *uid, gid_t *gid, const char **found, char *error,
@@ -81,9 +80,9 @@ static int find_user(const char *name, uid_t *uid, gid_t *gid, const char **foun
 
 static int become(const struct config *config, char *error, size_t size)
 {
-    uid_t uid;
-    gid_t gid;
-    const char *user;
+    uid_t uid = 0;
+    gid_t gid = 0;
+    const char *user = "";
     int err = find_user(config->user, &uid, &gid, &user, error, size);
     if (err != 0)
         return err;

@@ -178,9 +178,11 @@ int response_page_init(struct response_page *page, struct response_common *commo
     CHECK(date != NULL);
     size_t date_at = (size_t)(date - bytes) + 8;
     char *fitting = realloc(bytes, head_len + body.len);
+    if (fitting != NULL)
+        bytes = fitting;
     *page = (struct response_page){
         .status = status,
-        .bytes = fitting != NULL ? fitting : bytes,
+        .bytes = bytes,
         .head_len = head_len,
         .len = head_len + body.len,
         .date_at = date_at,
