@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * handlers - building the table of routes; prepared pages.
+ * handlers - building the table of routes, and prepared pages.
  */
 #include "worker/handlers.h"
 
@@ -12,10 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* web/index.html, put into the binary by the build. */
-extern const unsigned char web_index[];
-extern const size_t web_index_size;
-
 static void answer_page(struct conn *conn, const struct http_request *request, const char *bytes,
                         void *context)
 {
@@ -24,15 +20,17 @@ static void answer_page(struct conn *conn, const struct http_request *request, c
     exchange_answer_page(conn, context);
 }
 
-static int add_page(struct handlers *handlers, struct slice path, int status, struct slice type,
-                    struct slice headers, struct slice body)
+static int add_page(struct handlers *handlers, const struct config_route *route)
 {
     struct response_page *page = &handlers->pages[handlers->page_count];
-    int err = response_page_init(page, handlers->parts.common, status, type, headers, body);
+    int err = response_page_init(page, handlers->parts.common, route->status,
+                                 slice_from_str(route->content_type), SLICE_LITERAL(""),
+                                 slice_from_str(route->text));
     if (err != 0)
         return err;
     handlers->page_count++;
-    return router_add(handlers->router, path, ROUTE_READ, 0, answer_page, page);
+    return router_add(handlers->router, slice_from_str(route->path), ROUTE_READ, 0, answer_page,
+                      page);
 }
 
 static int add_files(struct handlers *handlers, const struct config_route *route)
@@ -51,10 +49,7 @@ static int add_configured(struct handlers *handlers, char *error, size_t error_s
     for (int i = 0; i < config->route_count; i++) {
         const struct config_route *route = &config->routes[i];
         bool has_root = route->root != NULL && route->root[0] != '\0';
-        int err = has_root ? add_files(handlers, route)
-                           : add_page(handlers, slice_from_str(route->path), route->status,
-                                      slice_from_str(route->content_type), SLICE_LITERAL(""),
-                                      slice_from_str(route->text));
+        int err = has_root ? add_files(handlers, route) : add_page(handlers, route);
         if (err != 0) {
             snprintf(error, error_size, "route \"%s\"%s%s: %s", route->path,
                      has_root ? ", directory " : "", has_root ? route->root : "",
@@ -63,20 +58,6 @@ static int add_configured(struct handlers *handlers, char *error, size_t error_s
         }
     }
     return 0;
-}
-
-/* The page runs nothing but what is in it and talks to nobody but this server. */
-static int add_demo_page(struct handlers *handlers)
-{
-    static const struct slice headers =
-        SLICE_LITERAL("Cache-Control: no-cache\r\n"
-                      "Content-Security-Policy: default-src 'none'; script-src 'unsafe-inline'; "
-                      "style-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
-                      "base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n"
-                      "Referrer-Policy: no-referrer\r\n"
-                      "X-Content-Type-Options: nosniff\r\n");
-    return add_page(handlers, SLICE_LITERAL("/"), 200, SLICE_LITERAL("text/html; charset=utf-8"),
-                    headers, slice_from((const char *)web_index, web_index_size));
 }
 
 static int add_view(struct handlers *handlers, enum view view, const char *path)
@@ -106,7 +87,8 @@ static int add_views(struct handlers *handlers)
 
 static int add_built_in(struct handlers *handlers)
 {
-    int err = add_demo_page(handlers);
+    int err = router_add(handlers->router, SLICE_LITERAL("/"), ROUTE_READ, 0,
+                         handlers_answer_demo_page, NULL);
     if (err != 0 && err != -EEXIST)
         return err;
     return add_views(handlers);
