@@ -30,7 +30,7 @@ def idle(pid, seconds):
 def many(workers, seconds):
     with bench.Muster(worker_path=str(bench.STUB_WORKER), workers=workers, max_workers=workers,
                       user="root" if harness.os.geteuid() == 0 else None) as cluster:
-        started = cluster.log_lines(r"\bready workers=")[-1].split("start_ms=")[1]
+        started = cluster.wait_log(r"\bready workers=")[-1].split("start_ms=")[1]
         bench.pause(12)  # the window of recent numbers has filled
         share, woken, private = idle(cluster.process.pid, seconds)
         times, size = status_times(cluster, 300)
