@@ -4,15 +4,26 @@
 # lint - the checks that read the sources instead of running them.
 # shellcheck disable=SC2154 # root, release: set by the script that sources this file
 
-# The files of the tree whose name ends so; what git ignores is left out.
-sources() { # PATTERN...
+# Every file of the tree; what git ignores is left out, also where there is no git.
+all_files() {
     if git -C "$root" rev-parse --git-dir >/dev/null 2>&1; then
-        git -C "$root" ls-files --cached --others --exclude-standard -- "$@"
+        git -C "$root" ls-files --cached --others --exclude-standard
     else
-        (cd "$root" && for pattern in "$@"; do
-            find . -path './build*' -prune -o -name "${pattern##*/}" -type f -print
-        done)
-    fi | sort -u
+        (cd "$root" && find . \( -path ./.git -o -path './build*' -o -name __pycache__ \) -prune \
+            -o -type f -print | cut -c 3-)
+    fi
+}
+
+# Those whose path has one of these patterns; * stands for slashes, too.
+sources() { # PATTERN...
+    local file pattern
+    while IFS= read -r file; do
+        for pattern in "$@"; do
+            # shellcheck disable=SC2053 # it is a pattern
+            [[ -f $root/$file && $file == $pattern ]] && printf '%s\n' "$file"
+        done
+    done < <(all_files | sort -u)
+    return 0
 }
 
 shell_scripts() {
@@ -44,8 +55,8 @@ lint_tidy() {
     run-clang-tidy -quiet -j "$(nproc)" -p "$release" -extra-arg=-Wno-unknown-warning-option \
         "^$root/(common|master|worker|tests)/" >"$report" 2>&1
     status=$?
-    sed 's/\x1b\[[0-9;]*m//g' "$report" | grep -E '(error|warning): ' | sort -u
-    ((status == 0)) || tail -n 3 "$report"
+    sed 's/\x1b\[[0-9;]*m//g' "$report" | grep -E '(error|warning): ' | sort -u ||
+        ((status == 0)) || tail "$report"
     rm -f "$report"
     return "$status"
 }

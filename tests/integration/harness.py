@@ -28,6 +28,7 @@ MUSTERD = BIN_DIR / "musterd"
 MUSTERCTL = BIN_DIR / "musterctl"
 WORKER = BIN_DIR / "muster-worker"
 SANITIZE = bool(os.environ.get("MUSTER_SANITIZE"))
+NOBODY = 65534
 PIDFD_GETFD = 438  # the system call; Python has no function for it
 PATIENCE = 4 if SANITIZE else 1  # how much slower everything may be
 TOKEN = "an-integration-test-token"
@@ -303,6 +304,20 @@ class Cluster:
         # LeakSanitizer cannot look at a process that has changed its user.
         return {"user": "root"} if SANITIZE and os.geteuid() == 0 else {}
 
+    def become_ordinary_user(self):
+        """musterd will run as nobody; the caller is root."""
+        self.config.pop("user", None)
+        os.chown(self.dir, NOBODY, NOBODY)
+        before = self.preexec
+
+        def drop():
+            if before:
+                before()
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        self.preexec = drop
+
     # ---- life ----
 
     def write_config(self, **overrides):
@@ -353,6 +368,16 @@ class Cluster:
         counts = status["worker_counts"]
         return (status["state"] == "running" and counts["ready"] == counts["desired"]
                 and counts["draining"] == 0 and status)
+
+    def wait_managed(self, timeout=10.0):
+        """Waits until the management socket answers, whatever the workers do."""
+        def managed():
+            try:
+                return self.status()
+            except OSError:
+                assert self.process.poll() is None, f"musterd exited with {self.process.returncode}"
+                return False
+        return wait_until(managed, timeout, "the cluster can be managed")
 
     def wait_ready(self, timeout=15.0):
         return wait_until(self.is_ready, timeout, "the cluster is ready")

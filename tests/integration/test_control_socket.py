@@ -140,11 +140,11 @@ def test_nonsense_from_a_worker(make_cluster, name):
     one_bad_worker(cluster, f"{NONSENSE[name]}\nwhile worker.sock.recv(1 << 17): pass\n"
                    "signal.pause()")
     cluster.spawn()
+    cluster.wait_managed()
 
     def bad_one():
         return [worker for worker in cluster.status()["workers"] if worker["last_exit"]]
-    bad = harness.wait_until(lambda: cluster.management_socket.exists() and bad_one(), 15,
-                             "the bad worker has an obituary")[0]
+    bad = harness.wait_until(bad_one, 15, "the bad worker has an obituary")[0]
     assert bad["last_exit"]["reason"] in ("protocol", "start_timeout")
     cluster.wait_ready()
     assert cluster.get("/hello").status == 200
@@ -171,5 +171,5 @@ def test_musterd_ends_although_a_worker_ignores_it(make_cluster):
         cluster.dir / "fake.py", "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         "worker.become_ready()\nwhile True: worker.receive()")
     cluster.spawn()
-    harness.wait_until(lambda: cluster.management_socket.exists() and cluster.is_ready(), 10)
+    cluster.wait_ready(10)
     assert cluster.stop(signal.SIGTERM) == 0

@@ -13,9 +13,6 @@ import sys
 import harness
 import pytest
 
-NOBODY = 65534
-
-
 # ---- the command line ----
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -99,14 +96,13 @@ def test_without_any_file(make_cluster):
 def test_as_an_ordinary_user(make_cluster):
     if os.geteuid() != 0:
         pytest.skip("every other test does that already")
-    cluster = make_cluster(start=False, user=None,
-                           preexec=lambda: (os.setgroups([]), os.setgid(NOBODY), os.setuid(NOBODY)))
-    os.chown(cluster.dir, NOBODY, NOBODY)
+    cluster = make_cluster(start=False)
+    cluster.become_ordinary_user()
     cluster.start()
     assert cluster.get("/hello").text == "hello\n"
     for pid in [cluster.process.pid, *cluster.worker_pids()]:
-        assert os.stat(f"/proc/{pid}").st_uid in (NOBODY, 0)  # 0: not dumpable
-        assert re.search(rf"^Uid:\s+{NOBODY}\s+{NOBODY}", status_of(pid), re.MULTILINE)
+        assert os.stat(f"/proc/{pid}").st_uid in (harness.NOBODY, 0)  # 0: not dumpable
+        assert re.search(rf"^Uid:\s+{harness.NOBODY}\s+{harness.NOBODY}", status_of(pid), re.MULTILINE)
 
 
 def status_of(pid):
@@ -212,13 +208,10 @@ def test_management_open_to_the_world_needs_a_token(make_cluster):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="root sets a hard limit for another user")
 def test_a_file_limit_that_is_too_low(make_cluster):
-    def restrict():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    cluster = make_cluster(start=False, max_connections=1000, user=None, preexec=restrict)
-    os.chown(cluster.dir, NOBODY, NOBODY)
+    cluster = make_cluster(
+        start=False, max_connections=1000,
+        preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500)))
+    cluster.become_ordinary_user()
     result = cluster.run()
     assert result.returncode == 1
     assert "500" in result.stderr and "max_connections" in result.stderr
