@@ -74,7 +74,8 @@ void conn_choose_deadline(struct conn *conn)
 
 /* ---- deadlines that have come ---- */
 
-static void time_out(struct conn *conn, enum metric_counter counter, const char *message)
+static void time_out(struct conn *conn, enum metric_counter counter, int status,
+                     const char *message)
 {
     conn->set->metrics->counter[counter]++;
     if (message == NULL) {
@@ -82,7 +83,7 @@ static void time_out(struct conn *conn, enum metric_counter counter, const char 
         return;
     }
     conns_make_room(conn->set);
-    exchange_fail(conn, 408, message);
+    exchange_fail(conn, status, message);
     conn_process(conn, NULL, 0);
 }
 
@@ -99,22 +100,24 @@ static void on_deadline(struct conn *conn)
             conn_close(conn);
         else
             time_out(conn,
-                     conn->request_count == 0 ? METRIC_TIMEOUT_HEADER : METRIC_TIMEOUT_KEEPALIVE,
+                     conn->request_count == 0 ? METRIC_TIMEOUT_HEADER : METRIC_TIMEOUT_KEEPALIVE, 0,
                      NULL);
         break;
     case CONN_HEAD:
-        time_out(conn, METRIC_TIMEOUT_HEADER, "the head of the request did not come in time");
+        time_out(conn, METRIC_TIMEOUT_HEADER, 408, "the head of the request did not come in time");
         break;
     case CONN_BODY:
-        time_out(conn, whole ? METRIC_TIMEOUT_REQUEST : METRIC_TIMEOUT_BODY,
+        time_out(conn, whole ? METRIC_TIMEOUT_REQUEST : METRIC_TIMEOUT_BODY, 408,
                  "the body of the request did not come in time");
         break;
     case CONN_WAITING:
-        time_out(conn, METRIC_TIMEOUT_REQUEST, NULL);
+        conn->wait->on_cancel(conn->wait);
+        conn->wait = NULL;
+        time_out(conn, METRIC_TIMEOUT_REQUEST, 503, "the answer could not be made in time");
         break;
     case CONN_WRITING:
         if (!conn_extend_write(conn))
-            time_out(conn, METRIC_TIMEOUT_WRITE, NULL);
+            time_out(conn, METRIC_TIMEOUT_WRITE, 0, NULL);
         break;
     case CONN_LINGERING:
         conn_close(conn);

@@ -47,7 +47,6 @@ static void linger(struct conn *conn)
     }
     pool_return(&conn->set->pool, &conn->in);
     conn->linger_left = LINGER_BYTES;
-    conn->unread = true;
     conn_enter(conn, CONN_LINGERING);
     conn_choose_deadline(conn);
     conn_watch(conn, EV_READ);
@@ -115,7 +114,8 @@ static void after_flush(struct conn *conn, enum output_result result)
         return;
     }
     if (result == OUTPUT_PENDING) {
-        if (conn->state == CONN_BODY) { /* half of a "100 Continue" */
+        if (conn->state == CONN_BODY && conn->ending == CONN_STAYS) {
+            /* Half of a "100 Continue". */
             conn_close(conn);
             return;
         }

@@ -8,6 +8,7 @@
 #include "worker/conn_private.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* ---- answering ---- */
@@ -28,10 +29,27 @@ static enum response_connection decide_connection(struct conn *conn, bool must_c
     return conn->minor_version == 0 ? RESPONSE_KEEP_ALIVE : RESPONSE_STAYS;
 }
 
+/* A small file is cheaper copied than sent by itself. False: it is not small,
+ * or could not be read whole. */
+static bool put_small_file(struct outbox *outbox, const struct reply *reply)
+{
+    if (reply->length > EXCHANGE_INLINE_BODY)
+        return false;
+    ssize_t got =
+        pread(reply->file, outbox->bytes + outbox->len, (size_t)reply->length, reply->offset);
+    if (got != reply->length)
+        return false;
+    outbox->len += (size_t)got;
+    (void)close(reply->file);
+    return true;
+}
+
 /* The body of the answer: copied if it is small, else left to the tail. */
 static int64_t put_body(struct outbox *outbox, const struct reply *reply)
 {
     struct output_tail *tail = &outbox->tail;
+    if (reply->is_file && put_small_file(outbox, reply))
+        return reply->length;
     if (reply->is_file) {
         tail->file = reply->file;
         tail->offset = reply->offset;
@@ -257,6 +275,7 @@ static void remember(struct conn *conn, const struct http_request *request, cons
     conn->method = (uint8_t)request->method;
     conn->minor_version = (uint8_t)request->minor_version;
     conn->keep_alive = request->keep_alive;
+    conn->set->route = NULL;
     conn->set->answering = request;
     conn->set->answering_bytes = bytes;
 }
@@ -273,6 +292,7 @@ static bool respond(struct conn *conn, const struct http_request *request, const
     } else if ((set->route->flags & ROUTE_LATER) != 0 && !outbox_is_empty(&set->outbox)) {
         /* Waiting for a handler and waiting for the client are two states: one at a time. */
         set->outbox.full = true;
+        set->answering = NULL;
         return false;
     } else {
         set->route->handler(conn, request, bytes, set->route->context);
@@ -320,6 +340,8 @@ static size_t skip_body(struct conn *conn, const char *bytes, size_t len, bool *
 /* Keeps the head of a request until its body has come. */
 static int keep_head(struct conn *conn, const char *bytes, size_t len)
 {
+    if (conn->in != NULL && conn->in->capacity < len)
+        pool_return(&conn->set->pool, &conn->in); /* then `bytes` are in the read buffer */
     if (conn->in == NULL) {
         conn->in = pool_borrow(&conn->set->pool, len);
         if (conn->in == NULL)
@@ -335,8 +357,8 @@ static int keep_head(struct conn *conn, const char *bytes, size_t len)
 static bool admit_body(struct conn *conn, const struct http_request *request, const char *bytes)
 {
     struct conns *set = conn->set;
+    remember(conn, request, bytes);
     if (request->content_length > set->max_body_bytes) {
-        remember(conn, request, bytes);
         set->metrics->counter[METRIC_HTTP_PARSE_ERRORS]++;
         answer_error(conn, 413, "the body is larger than this server takes", SLICE_LITERAL(""),
                      true);
@@ -349,7 +371,6 @@ static bool admit_body(struct conn *conn, const struct http_request *request, co
     struct verdict verdict = judge(set, request, bytes);
     if (verdict.status == 0)
         return true;
-    remember(conn, request, bytes);
     refuse(conn, &verdict, true);
     return false;
 }
@@ -483,6 +504,8 @@ void exchange_suspend(struct conn *conn, struct exchange_wait *wait)
     struct conns *set = conn->set;
     wait->conn = conn;
     conn->wait = wait;
+    free(conn->note); /* of an answer that has been sent */
+    conn->note = NULL;
     if (set->parts.access_log->mode != ACCESS_LOG_OFF && set->answering != NULL) {
         struct slice method = http_slice(set->answering_bytes, set->answering->method_text);
         struct slice target = http_slice(set->answering_bytes, set->answering->target);

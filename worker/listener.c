@@ -298,6 +298,8 @@ static void on_accept_error(struct listener *listener, int err)
 {
     struct listeners *set = listener->set;
     set->parts.metrics->counter[METRIC_ACCEPT_ERRORS]++;
+    if (err == ECONNABORTED) /* it died while it waited; the next one may be well */
+        return;
     int64_t now_ns = set->parts.loop->now_ns;
     /* A line in ten seconds at most: under attack this happens all the time. */
     if (set->complained_ns == 0 || now_ns - set->complained_ns > 10 * INT64_C(1000000000)) {
@@ -330,8 +332,7 @@ static int accept_batch(struct listener *listener)
             int err = errno;
             if (err == EAGAIN)
                 break;
-            /* Of these the connection died while it waited; the next one may be well. */
-            if (err != EINTR && err != ECONNABORTED)
+            if (err != EINTR)
                 on_accept_error(listener, err);
             count++;
             continue;
