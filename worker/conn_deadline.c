@@ -130,7 +130,7 @@ static void on_deadline(struct conn *conn)
 static void on_due(void *context, struct wheel_node *node)
 {
     struct conns *set = context;
-    struct conn *conn = (struct conn *)((char *)node - offsetof(struct conn, timer));
+    struct conn *conn = (void *)((char *)node - offsetof(struct conn, timer));
     if (conn->queued || set->loop->now_ns < conn->deadline_ns)
         wheel_put(&set->wheel, node, conn->deadline_ns);
     else

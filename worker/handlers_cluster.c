@@ -138,8 +138,7 @@ static struct reply choose_reply(const struct view_route *route, const struct do
 
 static void on_document(struct document_waiter *waiter, const struct document *document, bool stale)
 {
-    struct view_wait *wait =
-        (struct view_wait *)((char *)waiter - offsetof(struct view_wait, waiter));
+    struct view_wait *wait = (void *)((char *)waiter - offsetof(struct view_wait, waiter));
     char own[OWN_BODY_SIZE];
     struct reply reply = choose_reply(wait->route, document, stale, own);
     exchange_resume(&wait->exchange, &reply);
@@ -148,8 +147,7 @@ static void on_document(struct document_waiter *waiter, const struct document *d
 
 static void on_cancel(struct exchange_wait *exchange)
 {
-    struct view_wait *wait =
-        (struct view_wait *)((char *)exchange - offsetof(struct view_wait, exchange));
+    struct view_wait *wait = (void *)((char *)exchange - offsetof(struct view_wait, exchange));
     documents_leave(wait->route->handlers->parts.documents, &wait->waiter);
     free(wait);
 }
