@@ -16,31 +16,47 @@
 
 enum { SPARE_FILES = 64 }; /* control socket, logs, documents, files being sent */
 
+/* As near to `wanted` as the hard limit allows. */
+static void raise_files(rlim_t wanted)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    struct rlimit raised = {wanted, limit.rlim_max > wanted ? limit.rlim_max : wanted};
+    if (setrlimit(RLIMIT_NOFILE, &raised) == 0)
+        return;
+    raised = (struct rlimit){limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &raised) != 0)
+        log_warning("cannot set the limit of descriptors", LOG_ERR(errno));
+}
+
+static bool serves_files(const struct config *config)
+{
+    for (int i = 0; i < config->route_count; i++) {
+        if (config->routes[i].root != NULL && config->routes[i].root[0] != '\0')
+            return true;
+    }
+    return false;
+}
+
 int64_t privileges_limit(const struct config *config, int64_t own_files)
 {
-    rlim_t wanted =
-        (rlim_t)(config->open_files > 0 ? config->open_files
-                                        : config->max_connections + own_files + SPARE_FILES);
+    rlim_t needed = (rlim_t)(config->max_connections + own_files + SPARE_FILES);
+    rlim_t wanted = needed;
+    if (config->open_files > 0)
+        wanted = needed = (rlim_t)config->open_files;
+    else if (serves_files(config)) /* every connection may be in the middle of one */
+        wanted += (rlim_t)config->max_connections;
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
         return -1;
     /* More than wanted does no harm, but a limit that was set on purpose is obeyed. */
-    if (config->open_files > 0 || limit.rlim_cur < wanted) {
-        struct rlimit raised = {
-            .rlim_cur = wanted,
-            .rlim_max = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > wanted ? limit.rlim_max
-                                                                                   : wanted,
-        };
-        if (setrlimit(RLIMIT_NOFILE, &raised) != 0) {
-            raised =
-                (struct rlimit){limit.rlim_max < wanted ? limit.rlim_max : wanted, limit.rlim_max};
-            (void)setrlimit(RLIMIT_NOFILE, &raised);
-        }
-    }
+    if (config->open_files > 0 || limit.rlim_cur < wanted)
+        raise_files(wanted);
     (void)getrlimit(RLIMIT_NOFILE, &limit);
-    if (limit.rlim_cur < wanted)
+    if (limit.rlim_cur < needed)
         log_warning("fewer descriptors than max_connections needs; accepting will pause earlier",
-                    LOG_INT("limit", (int64_t)limit.rlim_cur), LOG_INT("wanted", (int64_t)wanted));
+                    LOG_INT("limit", (int64_t)limit.rlim_cur), LOG_INT("needed", (int64_t)needed));
 
     struct rlimit core = {0, 0};
     if (config->core_dumps)
