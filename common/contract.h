@@ -20,7 +20,8 @@
  *        |<------------------------------------|
  *        | READY                               |   now the kernel may choose it
  *        |------------------------------------>|
- *        | ASSIGNED epoch                      |   answers every ASSIGN
+ *        | ASSIGNED epoch                      |   answers every ASSIGN; once more, with STOPPING,
+ *        |                                     |   when it has closed its listening sockets
  *        |------------------------------------>|
  *        | METRICS snapshot      (every report_interval, and before it exits)
  *        |------------------------------------>|
@@ -72,30 +73,33 @@ enum {
 enum message_type { CONTRACT_MESSAGES(CONTRACT_ENUM_MESSAGE) };
 
 enum message_field {
-    FIELD_SLOT = 1,         /* u32 */
-    FIELD_PID = 2,          /* u32 */
-    FIELD_GENERATION = 3,   /* u64 */
-    FIELD_CONTRACT = 4,     /* u32, CONTRACT_VERSION of the sender */
-    FIELD_BUILD = 5,        /* string, the program's version */
-    FIELD_STATE = 6,        /* u32, enum cluster_state (STATE, WELCOME) or enum worker_phase (HELLO, METRICS) */
-    FIELD_SLOTS = 7,        /* bitmap, bit n of byte n/8 is slot n */
-    FIELD_EPOCH = 8,        /* u64 */
-    FIELD_GROUP = 9,        /* u32, index of the listener group */
-    FIELD_FIRST_SLOT = 10,  /* u32, slot of the first descriptor */
-    FIELD_ADDRESS = 11,     /* string, what the group listens on, for people */
-    FIELD_GROUP_KIND = 12,  /* u32, enum listener_kind */
-    FIELD_SNAPSHOT = 13,    /* bytes, metrics_encode() */
-    FIELD_ID = 14,          /* u32, of a query */
-    FIELD_VIEW = 15,        /* u32, enum view */
-    FIELD_FORMAT = 16,      /* u32, enum view_format */
-    FIELD_STATUS = 17,      /* u32, an HTTP status */
-    FIELD_TYPE = 18,        /* string, a Content-Type */
-    FIELD_REASON = 19,      /* string, for people */
-    FIELD_TIMEOUT_MS = 20,  /* u32, from now until what remains is cut (DRAIN) */
-    FIELD_GRACE_MS = 21,    /* u32, how long to go on accepting (DRAIN) */
-    FIELD_STOPPING = 22,    /* u32, 1: the cluster stops, listeners are to be closed (DRAIN) */
-    FIELD_LOG_KINDS = 23,   /* u32, bit set of 1 << enum log_kind: what the descriptors are (LOGS, WELCOME), in that order */
-    FIELD_OLDEST_MS = 24,   /* u32 */
+    FIELD_SLOT = 1,       /* u32 */
+    FIELD_PID = 2,        /* u32 */
+    FIELD_GENERATION = 3, /* u64 */
+    FIELD_CONTRACT = 4,   /* u32, CONTRACT_VERSION of the sender */
+    FIELD_BUILD = 5,      /* string, the program's version */
+    FIELD_STATE =
+        6, /* u32, enum cluster_state (STATE, WELCOME) or enum worker_phase (HELLO, METRICS) */
+    FIELD_SLOTS = 7,       /* bitmap, bit n of byte n/8 is slot n */
+    FIELD_EPOCH = 8,       /* u64 */
+    FIELD_GROUP = 9,       /* u32, index of the listener group */
+    FIELD_FIRST_SLOT = 10, /* u32, slot of the first descriptor */
+    FIELD_ADDRESS = 11,    /* string, what the group listens on, for people */
+    FIELD_GROUP_KIND = 12, /* u32, enum listener_kind */
+    FIELD_SNAPSHOT = 13,   /* bytes, metrics_encode() */
+    FIELD_ID = 14,         /* u32, of a query */
+    FIELD_VIEW = 15,       /* u32, enum view */
+    FIELD_FORMAT = 16,     /* u32, enum view_format */
+    FIELD_STATUS = 17,     /* u32, an HTTP status */
+    FIELD_TYPE = 18,       /* string, a Content-Type */
+    FIELD_REASON = 19,     /* string, for people */
+    FIELD_TIMEOUT_MS = 20, /* u32, from now until what remains is cut (DRAIN) */
+    FIELD_GRACE_MS = 21,   /* u32, how long to go on accepting (DRAIN) */
+    FIELD_STOPPING = 22,  /* u32, 1: the cluster stops, listeners are to be closed (DRAIN), they are
+                             closed (ASSIGNED) */
+    FIELD_LOG_KINDS = 23, /* u32, bit set of 1 << enum log_kind: what the descriptors are (LOGS,
+                             WELCOME), in that order */
+    FIELD_OLDEST_MS = 24, /* u32 */
 };
 
 /* Which sockets a listener group has. */
@@ -118,7 +122,11 @@ enum log_kind { LOG_KIND_MAIN = 0, LOG_KIND_ACCESS = 1 };
 enum cluster_state { CLUSTER_STATES(CONTRACT_ENUM_CLUSTER) };
 
 /* What a worker says of itself in HELLO. */
-enum worker_phase { WORKER_PHASE_STARTING = 0, WORKER_PHASE_SERVING = 1, WORKER_PHASE_DRAINING = 2 };
+enum worker_phase {
+    WORKER_PHASE_STARTING = 0,
+    WORKER_PHASE_SERVING = 1,
+    WORKER_PHASE_DRAINING = 2
+};
 
 /* Documents about the whole cluster that a worker may ask the master for. */
 #define VIEWS(X)                                                                                   \
@@ -145,13 +153,13 @@ enum view_format {
 /* Exit statuses of a worker that the master explains. 0 is a finished drain. */
 enum worker_exit {
     WORKER_EXIT_OK = 0,
-    WORKER_EXIT_USAGE = 64,       /* wrong arguments */
-    WORKER_EXIT_INTERNAL = 70,    /* could not build what it needs */
-    WORKER_EXIT_NO_MASTER = 75,   /* heard no master for orphan_timeout */
-    WORKER_EXIT_REFUSED = 76,     /* the master refused HELLO or what it sent could not be understood */
-    WORKER_EXIT_PRIVILEGES = 77,  /* could not become the configured user */
-    WORKER_EXIT_CONFIG = 78,      /* the configuration cannot be served */
-    WORKER_EXIT_CUT = 79,         /* the drain deadline cut connections */
+    WORKER_EXIT_USAGE = 64,     /* wrong arguments */
+    WORKER_EXIT_INTERNAL = 70,  /* could not build what it needs */
+    WORKER_EXIT_NO_MASTER = 75, /* heard no master for orphan_timeout */
+    WORKER_EXIT_REFUSED = 76, /* the master refused HELLO or what it sent could not be understood */
+    WORKER_EXIT_PRIVILEGES = 77, /* could not become the configured user */
+    WORKER_EXIT_CONFIG = 78,     /* the configuration cannot be served */
+    WORKER_EXIT_CUT = 79,        /* the drain deadline cut connections */
 };
 
 #endif

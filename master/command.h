@@ -25,11 +25,11 @@ const char *command_kind_name(enum command_kind kind);
 
 struct command {
     enum command_kind kind;
-    int instances;     /* SCALE */
-    int64_t for_ms;    /* SCALE: how long it holds, 0: until further notice */
-    int slot;          /* RESTART */
-    char reason[256];  /* may be empty */
-    char who[64];      /* "uid 0 over the Unix socket", "token from 127.0.0.1", "signal" */
+    int instances;    /* SCALE */
+    int64_t for_ms;   /* SCALE: how long it holds, 0: until further notice */
+    int slot;         /* RESTART */
+    char reason[256]; /* may be empty */
+    char who[64];     /* "uid 0 over the Unix socket", "token from 127.0.0.1", "signal" */
 };
 
 struct command_result {

@@ -170,12 +170,15 @@ static void on_assigned(struct peer *peer, const struct ipc_message *message)
 {
     uint64_t epoch;
     struct slot_set slots;
+    uint32_t closed = 0;
+    (void)ipc_get_u32(message, FIELD_STOPPING, &closed);
     if (!ipc_get_u64(message, FIELD_EPOCH, &epoch) ||
         !ipc_get_slots(message, FIELD_SLOTS, &slots)) {
         lose(peer, "ASSIGNED without epoch or slots");
         return;
     }
-    peer->control->callbacks->on_assigned(peer->control->context, peer->worker, epoch, &slots);
+    peer->control->callbacks->on_assigned(peer->control->context, peer->worker, epoch, &slots,
+                                          closed != 0);
 }
 
 static void on_metrics(struct peer *peer, const struct ipc_message *message)

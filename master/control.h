@@ -41,7 +41,7 @@ struct control_callbacks {
     void (*on_welcome)(void *context, struct worker *worker); /* send it what it needs */
     void (*on_ready)(void *context, struct worker *worker);
     void (*on_assigned)(void *context, struct worker *worker, uint64_t epoch,
-                        const struct slot_set *slots);
+                        const struct slot_set *slots, bool closed);
     /* `phase` is an enum worker_phase. 0, or -EPROTO when the snapshot is not to be believed. */
     int (*on_metrics)(void *context, struct worker *worker, uint32_t phase, struct slice snapshot);
     void (*on_query)(void *context, struct worker *worker, uint32_t id, uint32_t view,

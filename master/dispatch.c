@@ -5,6 +5,8 @@
 #include "master/dispatch.h"
 
 #include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
 
 static void emit(struct dispatch_program *program, struct sock_filter instruction)
 {
@@ -37,14 +39,15 @@ static void emit_choice(struct dispatch_program *program, const uint16_t *slots,
     emit_choice(program, slots, middle, hi);
 }
 
-int dispatch_build_even(const struct slot_set *set, int slot_count, struct dispatch_program *out)
+int dispatch_build_even(const struct slot_set *set, int slot_count, int first_index,
+                        struct dispatch_program *out)
 {
     uint16_t slots[CONTRACT_MAX_SLOTS];
     unsigned count = 0;
     CHECK(slot_count <= CONTRACT_MAX_SLOTS);
     for (int i = 0; i < slot_count; i++)
         if (slot_set_has(set, (unsigned)i))
-            slots[count++] = (uint16_t)i;
+            slots[count++] = (uint16_t)(i + first_index);
     if (count == 0)
         return -EINVAL;
 
@@ -56,8 +59,11 @@ int dispatch_build_even(const struct slot_set *set, int slot_count, struct dispa
     emit(out, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
                                            (uint32_t)(SKF_AD_OFF + SKF_AD_RANDOM)));
     emit(out, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, count));
-    if (slots[count - 1] == count - 1) {
+    if (slots[count - 1] == count - 1 + (unsigned)first_index) {
         /* Slots 0..count-1: the number is the slot. */
+        if (first_index > 0)
+            emit(out,
+                 (struct sock_filter)BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, (uint32_t)first_index));
         emit(out, (struct sock_filter)BPF_STMT(BPF_RET | BPF_A, 0));
         return 0;
     }
@@ -65,14 +71,30 @@ int dispatch_build_even(const struct slot_set *set, int slot_count, struct dispa
     return 0;
 }
 
-void dispatch_build_no_new(struct dispatch_program *out)
+void dispatch_build_one(int index, struct dispatch_program *out)
 {
-    enum { TCP_FLAGS_OFFSET = 13, FLAG_SYN = 0x02, FLAG_ACK = 0x10 };
     out->count = 0;
-    /* A socket filter on TCP sees the segment from its TCP header on. */
-    emit(out, (struct sock_filter)BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TCP_FLAGS_OFFSET));
-    emit(out, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, FLAG_SYN | FLAG_ACK));
-    emit(out, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FLAG_SYN, 0, 1));
-    emit_return(out, 0);
-    emit_return(out, 0xffffffff);
+    emit_return(out, (uint32_t)index);
+}
+
+void dispatch_divert(struct dispatch_program *program, int family, uint32_t address, uint16_t port,
+                     int index)
+{
+    /* Offsets from the network header: the source address (of IPv6 its last
+     * four bytes) and, behind a header without options, the source port. */
+    enum { V4_SOURCE = 12, V4_PORT = 20, V6_SOURCE = 8 + 12, V6_PORT = 40 };
+    bool v4 = family == AF_INET;
+    const struct sock_filter prefix[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_NET_OFF + (v4 ? V4_SOURCE : V6_SOURCE))),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, address, 0, 3),
+        BPF_STMT(BPF_LD | BPF_H | BPF_ABS, (uint32_t)(SKF_NET_OFF + (v4 ? V4_PORT : V6_PORT))),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, port, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, (uint32_t)index),
+    };
+    CHECK(program->count + ARRAY_COUNT(prefix) <= DISPATCH_MAX_INSTRUCTIONS);
+    /* Jumps are relative: what is there can be moved. */
+    memmove(program->code + ARRAY_COUNT(prefix), program->code,
+            program->count * sizeof(program->code[0]));
+    memcpy(program->code, prefix, sizeof(prefix));
+    program->count = (unsigned short)(program->count + ARRAY_COUNT(prefix));
 }

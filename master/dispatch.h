@@ -4,7 +4,7 @@
  *
  * Pure: a set of slots in, instructions out. The program runs in the kernel
  * for every SYN of a listener group (SO_ATTACH_REUSEPORT_CBPF) and returns the
- * index of a socket, which is the index of a slot.
+ * index of a socket.
  */
 #ifndef MUSTER_DISPATCH_H
 #define MUSTER_DISPATCH_H
@@ -23,14 +23,19 @@ struct dispatch_program {
 };
 
 /* An even spread over the slots of `set` that are below slot_count: each new
- * connection goes to one of them with the same probability. -EINVAL when the
- * set is empty (keep the program that is there). */
-MUST_USE int dispatch_build_even(const struct slot_set *set, int slot_count,
+ * connection goes to one of them with the same probability. `first_index` is
+ * the index of slot 0 in the kernel's group. -EINVAL when the set is empty
+ * (keep the program that is there). */
+MUST_USE int dispatch_build_even(const struct slot_set *set, int slot_count, int first_index,
                                  struct dispatch_program *out);
 
-/* For a listener that is to take no more connections: drops the SYN of a new
- * one and lets everything else pass, so that handshakes under way complete.
- * Attach it with SO_ATTACH_FILTER to the listening socket itself. */
-void dispatch_build_no_new(struct dispatch_program *out);
+/* Everything to one index. */
+void dispatch_build_one(int index, struct dispatch_program *out);
+
+/* A connection of ours, known by its source, goes to `index`; any other one
+ * where `program` sends it. `family` is AF_INET or AF_INET6, `address` the last
+ * four bytes of the source address and `port` its port, both in host order. */
+void dispatch_divert(struct dispatch_program *program, int family, uint32_t address, uint16_t port,
+                     int index);
 
 #endif

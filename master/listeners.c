@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -99,6 +100,8 @@ static struct listener_group *add_group(struct listeners *listeners,
         return NULL;
     struct listener_group *group = &listeners->group[listeners->group_count];
     memset(group, 0, sizeof(*group));
+    group->stopper_fd = -1;
+    group->filler_fd = -1;
     group->fds = calloc((size_t)fd_count, sizeof(*group->fds));
     if (group->fds == NULL)
         return NULL;
@@ -121,6 +124,43 @@ static int fill_group(struct listener_group *group, const struct endpoint *endpo
         group->fds[group->fd_count++] = fd;
     }
     return 0;
+}
+
+static int attach(int fd, const struct dispatch_program *program)
+{
+    const struct sock_fprog filter = {program->count, (struct sock_filter *)program->code};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter, sizeof(filter)) == 0
+               ? 0
+               : -errno;
+}
+
+/* The first member of a group. The program comes before it listens, so that
+ * hardly anybody can get into it; whoever did in the microseconds before slot 0
+ * listened is turned away by discard_early(). */
+static int open_stopper(struct listener_group *group, const struct endpoint *endpoint)
+{
+    struct dispatch_program program;
+    dispatch_build_one(1, &program);
+    int fd = open_tcp(endpoint, true, false, 0);
+    if (fd < 0)
+        return fd;
+    int err = attach(fd, &program);
+    if (err == 0 && listen(fd, 0) != 0)
+        err = -errno;
+    if (err != 0) {
+        (void)close(fd);
+        return err;
+    }
+    group->stopper_fd = fd;
+    group->first_index = 1;
+    return 0;
+}
+
+static void discard_early(const struct listener_group *group)
+{
+    int fd;
+    while ((fd = accept4(group->stopper_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        (void)close(fd);
 }
 
 static int in_use(const struct endpoint *endpoint, char *error, size_t error_size)
@@ -163,7 +203,11 @@ static int open_group(struct listeners *listeners, const struct endpoint *endpoi
     if (group == NULL)
         return fail(error, error_size, address, "too many addresses", ENOSPC);
     group->kind = LISTENER_PER_SLOT;
-    int err = fill_group(group, endpoint, slot_count, endpoint->listen->backlog);
+    int err = open_stopper(group, endpoint);
+    if (err == 0)
+        err = fill_group(group, endpoint, slot_count, endpoint->listen->backlog);
+    if (err == 0)
+        discard_early(group);
     return err == 0 ? 0 : fail(error, error_size, address, "listen", -err);
 }
 
@@ -407,60 +451,121 @@ int listeners_open(struct listeners *listeners, const struct config *config, int
 
 int listeners_steer(struct listeners *listeners, const struct slot_set *slots, int slot_count)
 {
-    struct dispatch_program program;
-    int err = dispatch_build_even(slots, slot_count, &program);
-    if (err != 0)
-        return err;
-    const struct sock_fprog attach = {program.count, program.code};
+    int err = 0;
     for (int i = 0; i < listeners->group_count; i++) {
         const struct listener_group *group = &listeners->group[i];
+        struct dispatch_program program;
         if (group->kind != LISTENER_PER_SLOT)
             continue;
-        if (setsockopt(group->fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &attach,
-                       sizeof(attach)) != 0 &&
-            err == 0)
-            err = -errno;
+        int failed = dispatch_build_even(slots, slot_count, group->first_index, &program);
+        if (failed == 0)
+            failed = attach(group->fds[0], &program);
+        if (err == 0)
+            err = failed;
     }
     return err;
 }
 
-static void keep_for_next_start(const struct listener_group *group)
+/* A client socket bound to the address that the stopper listens on (loopback
+ * for a wildcard), so that its source is known before it connects. */
+static int open_filler(const struct listener_group *group, struct endpoint *target,
+                       struct endpoint *source)
 {
-    struct slot_set first = {0};
-    struct dispatch_program program;
-    slot_set_add(&first, 0);
-    if (group->kind != LISTENER_PER_SLOT || dispatch_build_even(&first, 1, &program) != 0)
-        return;
-    const struct sock_fprog attach = {program.count, program.code};
-    if (setsockopt(group->fds[0], SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &attach, sizeof(attach)) !=
-        0)
-        log_warning("cannot steer new connections to the service manager's socket",
-                    LOG_STR("address", group->address), LOG_ERR(errno));
+    target->address_size = sizeof(target->address);
+    if (getsockname(group->stopper_fd, &target->address.any, &target->address_size) != 0)
+        return -errno;
+    int family = target->address.any.sa_family;
+    if (family == AF_INET && target->address.v4.sin_addr.s_addr == htonl(INADDR_ANY))
+        target->address.v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (family == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&target->address.v6.sin6_addr))
+        target->address.v6.sin6_addr = in6addr_loopback;
+    *source = *target;
+    source->address.v4.sin_port = 0; /* at the same place in both families */
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (bind(fd, &source->address.any, source->address_size) != 0 ||
+        getsockname(fd, &source->address.any, &source->address_size) != 0) {
+        int err = -errno;
+        (void)close(fd);
+        return err;
+    }
+    return fd;
 }
 
-void listeners_refuse_new(struct listeners *listeners)
+/* How long the queue of one listening socket is, -1 if not known. */
+static int64_t queue_length(int fd)
 {
+    struct tcp_info info;
+    socklen_t size = sizeof(info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        return -1;
+    return info.tcpi_unacked; /* of a listening socket this is its accept queue */
+}
+
+/* Fills the queue of the stopper and steers everything to it. */
+static int engage_stopper(struct listener_group *group, const struct slot_set *steered,
+                          int slot_count)
+{
+    enum { TRIES = 20, PAUSE_MS = 1 }; /* on loopback the first try succeeds */
+    struct endpoint target = {0}, source = {0};
     struct dispatch_program program;
-    dispatch_build_no_new(&program);
-    const struct sock_fprog attach = {program.count, program.code};
+    group->filler_fd = open_filler(group, &target, &source);
+    if (group->filler_fd < 0)
+        return group->filler_fd;
+    uint32_t address;
+    bool v4 = source.address.any.sa_family == AF_INET;
+    memcpy(&address,
+           v4 ? (const char *)&source.address.v4.sin_addr
+              : (const char *)&source.address.v6.sin6_addr + 12,
+           sizeof(address));
+    if (dispatch_build_even(steered, slot_count, group->first_index, &program) != 0)
+        dispatch_build_one(group->first_index, &program);
+    dispatch_divert(&program, source.address.any.sa_family, ntohl(address),
+                    ntohs(source.address.v4.sin_port), 0);
+    int err = attach(group->stopper_fd, &program);
+    if (err != 0)
+        return err;
+    if (connect(group->filler_fd, &target.address.any, target.address_size) != 0 &&
+        errno != EINPROGRESS)
+        return -errno;
+    for (int i = 0; i < TRIES && queue_length(group->stopper_fd) < 1; i++)
+        (void)poll(NULL, 0, PAUSE_MS);
+    if (queue_length(group->stopper_fd) < 1)
+        return -ETIMEDOUT;
+    dispatch_build_one(0, &program);
+    return attach(group->stopper_fd, &program);
+}
+
+void listeners_refuse_new(struct listeners *listeners, const struct slot_set *steered,
+                          int slot_count)
+{
     for (int i = 0; i < listeners->group_count; i++) {
         struct listener_group *group = &listeners->group[i];
+        struct dispatch_program program;
+        int err = 0;
         if (group->unix_path[0] != '\0') {
             (void)unlink(group->unix_path);
             group->unix_path[0] = '\0';
-            continue;
+        } else if (group->stopper_fd >= 0) {
+            err = engage_stopper(group, steered, slot_count);
+        } else if (group->kind == LISTENER_PER_SLOT) {
+            /* The service manager's socket is the first one and outlives us:
+             * new connections wait in it for the next start. */
+            dispatch_build_one(0, &program);
+            err = attach(group->fds[0], &program);
         }
-        /* A socket of the service manager outlives us: new connections wait in
-         * it for the next start, and nothing of ours may be left on it. */
-        if (group->inherited)
-            keep_for_next_start(group);
-        for (int n = group->inherited ? 1 : 0; n < group->fd_count; n++) {
-            if (setsockopt(group->fds[n], SOL_SOCKET, SO_ATTACH_FILTER, &attach, sizeof(attach)) !=
-                0)
-                log_warning("cannot refuse new connections gently",
-                            LOG_STR("address", group->address), LOG_ERR(errno));
-        }
+        if (err != 0)
+            log_warning("cannot keep new connections away, some may be reset",
+                        LOG_STR("address", group->address), LOG_ERR(err));
     }
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        (void)close(*fd);
+    *fd = -1;
 }
 
 void listeners_close(struct listeners *listeners)
@@ -472,6 +577,8 @@ void listeners_close(struct listeners *listeners)
         for (int n = 0; n < group->fd_count; n++)
             (void)close(group->fds[n]);
         free(group->fds);
+        close_fd(&group->stopper_fd); /* after the others: they must not take its place */
+        close_fd(&group->filler_fd);
         memset(group, 0, sizeof(*group));
     }
     listeners->group_count = 0;
@@ -481,12 +588,10 @@ int64_t listeners_queue(const struct listener_group *group)
 {
     int64_t total = 0;
     for (int i = 0; i < group->fd_count; i++) {
-        struct tcp_info info;
-        socklen_t size = sizeof(info);
-        if (getsockopt(group->fds[i], IPPROTO_TCP, TCP_INFO, &info, &size) != 0)
+        int64_t length = queue_length(group->fds[i]);
+        if (length < 0)
             return -1;
-        /* Of a listening socket this is the length of its accept queue. */
-        total += info.tcpi_unacked;
+        total += length;
     }
     return total;
 }

@@ -2,11 +2,19 @@
  *
  * listeners - the public listening sockets: opening, steering, closing.
  *
- * A group is one address; per slot it has one SO_REUSEPORT socket, whose index
- * in the kernel's group is the slot, because the sockets start to listen in
- * that order and none is ever closed before the whole group. Unix sockets, and
- * sockets of the service manager that cannot be joined, are groups of one
+ * A group is one address; per slot it has one SO_REUSEPORT socket. Its index in
+ * the kernel's group follows from the slot, because the sockets start to listen
+ * in that order and none is ever closed before the whole group. Unix sockets,
+ * and sockets of the service manager that cannot be joined, are groups of one
  * shared socket. Owns its descriptors.
+ *
+ * In front of its slots a group has a stopper: a socket that is never accepted
+ * from. At the end its queue is filled with one connection of ours and all new
+ * connections are steered to it; the kernel ignores the SYN of a connection to
+ * a full queue, so no connection begins that nobody would serve, while
+ * handshakes under way complete where they began. Needs no privilege. The
+ * stopper has index 0, which is the one index that closing others does not
+ * move, and it is closed last.
  */
 #ifndef MUSTER_LISTENERS_H
 #define MUSTER_LISTENERS_H
@@ -24,6 +32,9 @@ struct listener_group {
     enum listener_kind kind;
     bool inherited;
     bool dual_stack;     /* an IPv6 socket that takes IPv4, too */
+    int first_index;     /* of slot 0 in the kernel's group: 1 behind a stopper, else 0 */
+    int stopper_fd;      /* -1: none */
+    int filler_fd;       /* our connection in the stopper's queue, -1: none */
     char unix_path[108]; /* to unlink at the end; "" for TCP */
     int fd_count;        /* slots, or 1 when shared */
     int *fds;            /* in slot order */
@@ -46,9 +57,12 @@ MUST_USE int listeners_steer(struct listeners *listeners, const struct slot_set 
                              int slot_count);
 
 /* New connections are ignored from now on, handshakes under way complete;
- * Unix sockets lose their name. */
-void listeners_refuse_new(struct listeners *listeners);
+ * Unix sockets lose their name. `steered` is the set of listeners_steer(). */
+void listeners_refuse_new(struct listeners *listeners, const struct slot_set *steered,
+                          int slot_count);
 
+/* Closes our copies. New connections are refused once nobody else has one: the
+ * workers must have closed theirs before. */
 void listeners_close(struct listeners *listeners);
 
 /* Connections that wait to be accepted in a group, -1 if not known (Unix). */

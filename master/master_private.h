@@ -91,6 +91,8 @@ struct master {
     bool reload_again;
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
+    int64_t drain_since_ms;       /* when the drain began */
+    int64_t close_deadline_ms;    /* close the listening sockets then, whoever still has them */
     int64_t watchdog_interval_ms; /* 0: none asked for */
     int64_t watchdog_sent_ms;
     char status_text[160]; /* last STATUS= sent */

@@ -6,7 +6,8 @@
  *              balancers go elsewhere; connections are still taken.
  *   DRAINING -> STOPPING: the kernel ignores the SYN of new connections, so
  *              none is begun that could not be served; handshakes under way
- *              complete and are accepted for GRACE_MS; then the sockets close
+ *              complete and are accepted for GRACE_MS; then the workers close
+ *              their listening sockets and say so, the master closes its own,
  *              and new connections are refused. Workers finish what they have,
  *              for drain_timeout at most.
  */
@@ -20,6 +21,13 @@
 
 /* Long enough for the last packet of a handshake from anywhere on earth. */
 enum { GRACE_MS = 500, CUT_GRACE_MS = 1000 };
+
+/* How long to wait for workers to close their listening sockets after that. */
+enum { CLOSE_TIMEOUT_MS = 1500, CLOSE_POLL_MS = 20 };
+
+/* A second signal this soon is the same one: timeout(1) and some shells signal
+ * a process and then its group. */
+enum { SAME_SIGNAL_MS = 50 };
 
 static void after(struct master *master, int64_t wait_ms)
 {
@@ -55,13 +63,22 @@ static void stop_listening(struct master *master)
                LOG_INT("drain_timeout_ms", master->config->drain_timeout));
     master->cluster.state = CLUSTER_STOPPING;
     master->rules.stopping = true;
-    listeners_refuse_new(&master->listeners);
+    listeners_refuse_new(&master->listeners, &master->steered, master->roster->slot_count);
+    master->close_deadline_ms = clock_monotonic_ms() + GRACE_MS + CLOSE_TIMEOUT_MS;
     master_send_state(master);
     drain_all(master, master->config->drain_timeout - master->config->drain_delay, GRACE_MS);
     after(master, GRACE_MS);
 }
 
-/* Called by the stop timer. */
+static bool all_have_closed(const struct master *master)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+        if (!worker->closed_listeners)
+            return false;
+    return true;
+}
+
 static void on_stop_timer(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -69,6 +86,8 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *context)
     struct master *master = context;
     if (master->cluster.state == CLUSTER_DRAINING)
         stop_listening(master);
+    else if (!all_have_closed(master) && clock_monotonic_ms() < master->close_deadline_ms)
+        after(master, CLOSE_POLL_MS);
     else
         listeners_close(&master->listeners);
     master_stop_check(master);
@@ -82,6 +101,7 @@ void master_drain(struct master *master, const char *who)
                LOG_INT("drain_delay_ms", master->config->drain_delay),
                LOG_INT("drain_timeout_ms", master->config->drain_timeout));
     master->cluster.state = CLUSTER_DRAINING;
+    master->drain_since_ms = clock_monotonic_ms();
     notify_stopping();
     master_send_state(master);
     if (master->stop_timer == NULL)
@@ -97,7 +117,7 @@ void master_drain(struct master *master, const char *who)
 
 void master_cut(struct master *master)
 {
-    if (master->cut)
+    if (master->cut || clock_monotonic_ms() - master->drain_since_ms < SAME_SIGNAL_MS)
         return;
     master->cut = true;
     log_warning("drain cut short by a second signal",

@@ -178,13 +178,14 @@ static void on_ready(void *context, struct worker *worker)
 }
 
 static void on_assigned(void *context, struct worker *worker, uint64_t epoch,
-                        const struct slot_set *slots)
+                        const struct slot_set *slots, bool closed)
 {
     struct master *master = context;
     if (epoch < worker->confirmed_epoch)
         return;
     worker->confirmed_epoch = epoch;
     worker->confirmed = *slots;
+    worker->closed_listeners = closed;
     master_reconcile_soon(master);
 }
 

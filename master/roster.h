@@ -113,6 +113,7 @@ struct worker {
     bool connected;            /* its control connection is up */
     bool replace;              /* to be replaced by a new one, as a reload does */
     bool drain_sent;
+    bool closed_listeners;    /* holds no listening socket any more */
     bool done;                /* said GOODBYE */
     enum death_reason ending; /* why it was told to end, NONE if it was not */
     int kill_signal;          /* the last signal sent to end it by force, 0: none */
@@ -133,7 +134,7 @@ struct worker {
     double cpu_percent;        /* of one processor, over the last interval */
     double request_rate;       /* per second, over the last interval */
     double accept_rate;
-    double loop_busy;          /* share of the last interval its loop worked, 0..1 */
+    double loop_busy; /* share of the last interval its loop worked, 0..1 */
 };
 
 TAILQ_HEAD(worker_list, worker);

@@ -26,15 +26,15 @@ struct totals_second {
 };
 
 struct totals {
-    struct metrics dead;                            /* of workers that have gone */
+    struct metrics dead;                              /* of workers that have gone */
     struct totals_second window[TOTALS_WINDOW_S + 1]; /* ring by second */
     uint64_t master_cpu_user_ms;
 };
 
 struct totals_recent {
-    double seconds;       /* how much time the numbers below cover */
-    double request_rate;  /* per second */
-    double error_rate;    /* share of requests, 0..1 */
+    double seconds;      /* how much time the numbers below cover */
+    double request_rate; /* per second */
+    double error_rate;   /* share of requests, 0..1 */
     double accept_rate;
     double bytes_sent_rate;
     struct histogram duration;

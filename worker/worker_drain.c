@@ -48,6 +48,7 @@ static void on_grace_over(evutil_socket_t fd, short what, void *context)
         return;
     listeners_finish(worker->listeners);
     worker->listening_ended = true;
+    worker_say_closed(worker);
     worker_check_drained(worker);
 }
 

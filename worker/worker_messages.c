@@ -54,13 +54,21 @@ static void on_connect(void *context)
     send_or_log(worker, "HELLO");
 }
 
-static void send_assigned(struct worker *worker, const struct slot_set *slots)
+static void send_assigned(struct worker *worker, const struct slot_set *slots, bool closed)
 {
     struct buf *message = link_message(worker->link);
     ipc_begin(message, MESSAGE_ASSIGNED);
     ipc_put_u64(message, FIELD_EPOCH, worker->epoch);
     ipc_put_slots(message, FIELD_SLOTS, slots);
+    ipc_put_u32(message, FIELD_STOPPING, closed);
     send_or_log(worker, "ASSIGNED");
+}
+
+void worker_say_closed(struct worker *worker)
+{
+    static const struct slot_set none;
+    if (link_is_connected(worker->link))
+        send_assigned(worker, &none, true);
 }
 
 int worker_ask_master(void *context, uint32_t id, enum view view, enum view_format format)
@@ -203,7 +211,7 @@ static void on_assign(struct worker *worker, const struct ipc_message *message)
         send_or_log(worker, "READY");
         log_debug("ready", LOG_INT("sockets", listeners_count(worker->listeners)));
     }
-    send_assigned(worker, &slots);
+    send_assigned(worker, &slots, worker->listening_ended);
     worker_check_drained(worker);
 }
 

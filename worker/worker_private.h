@@ -94,5 +94,7 @@ void worker_init_drain(struct worker *worker);
 MUST_USE int worker_report_start(struct worker *worker); /* 0 or -errno */
 void worker_report_stop(struct worker *worker);
 void worker_report(struct worker *worker);
+/* Tells the master that no listening socket is open here any more. */
+void worker_say_closed(struct worker *worker);
 
 #endif
