@@ -240,6 +240,10 @@ void conn_choose_deadline(struct conn *conn);
 /* Takes as many requests from the bytes as it can; returns how many bytes
  * that were. Stops at outbox.full, and when the state is no longer one that reads. */
 size_t exchange_feed(struct conn *conn, const char *bytes, size_t len);
+
+/* exchange_answer.c */
+void exchange_refuse(struct conn *conn, int status, const char *message, struct slice headers,
+                     bool must_close);
 /* Answers with an error for something that is not a request (yet). */
 void exchange_fail(struct conn *conn, int status, const char *message);
 
