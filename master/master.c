@@ -42,7 +42,7 @@ void master_set_rules(struct master *master)
         .suspect_timeout_ms = config->suspect_timeout,
         .hang_timeout_ms = config->hang_timeout,
         .drain_timeout_ms = config->reload_drain_timeout,
-        .kill_grace_ms = KILL_GRACE_MS,
+        .kill_grace_ms = master->cut ? master->rules.kill_grace_ms : KILL_GRACE_MS,
         .backoff_min_ms = config->restart_backoff_min,
         .backoff_max_ms = config->restart_backoff_max,
         .healthy_after_ms = config->restart_healthy_after,

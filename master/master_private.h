@@ -106,6 +106,7 @@ int master_open_logs(struct master *master, const struct config *config, char *e
 
 /* master_start.c: 0, or -errno with the reason in `error`. */
 int master_prepare(struct master *master, char *error, size_t size);
+void master_find_worker_binary(struct master *master);
 
 /* master_workers.c */
 extern const struct control_callbacks master_control_callbacks;

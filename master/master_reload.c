@@ -52,12 +52,28 @@ static void on_change(void *context, const char *key, const char *before, const 
                    key, before, after);
 }
 
+/* The listener groups were made for so many slots, for good. */
+static bool fits_slots(const struct master *master, const struct config *config, char *message,
+                       size_t size)
+{
+    int workers = config_worker_count(config, master->cluster.cpu_count);
+    int most = workers > config->min_workers ? workers : config->min_workers;
+    if (most <= master->roster->slot_count)
+        return true;
+    (void)snprintf(message, size,
+                   "%d workers are asked for, and this master was started for at most %d; set "
+                   "max_workers = %d and restart it",
+                   most, master->roster->slot_count, most);
+    return false;
+}
+
 static void put_in_force(struct master *master, struct config *config)
 {
     master->config = config;
     master->cluster.config = config;
     master_set_rules(master);
     log_init("master", config->log_level, config->log_format);
+    master_find_worker_binary(master);
     if (master->management != NULL)
         management_reconfigure(master->management, config);
     int desired = config_worker_count(config, master->cluster.cpu_count);
@@ -99,6 +115,8 @@ static struct config *check(struct master *master, char *message, size_t size)
         (void)snprintf(message, size,
                        "these keys cannot change without a restart of the master: %.*s",
                        (int)comparison.refused.len, comparison.refused.ptr);
+        config_free(&config);
+    } else if (!fits_slots(master, config, message, size)) {
         config_free(&config);
     }
     buf_fini(&comparison.refused);
@@ -143,7 +161,7 @@ int master_reload(struct master *master, char *message, size_t message_size)
 
 static void reload_again(struct master *master)
 {
-    if (!master->reload_again)
+    if (!master->reload_again || master->cluster.state >= CLUSTER_DRAINING)
         return;
     master->reload_again = false;
     char text[480];
@@ -168,6 +186,9 @@ void master_reload_failed(struct master *master, const char *reason)
     config_free(&bad);
     if (master_config_document(master, master->config) != 0)
         log_error("no memory for the configuration");
+    char error[CLUSTER_TEXT_SIZE];
+    if (master_open_logs(master, master->config, error, sizeof(error)) != 0)
+        log_error("log file not reopened", LOG_STR("reason", error));
     result(master, true, text);
     master_finish_reload_commands(master, false, text);
     reload_again(master);

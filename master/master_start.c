@@ -53,7 +53,7 @@ static int find_worker_user(struct master *master, char *error, size_t size)
 }
 
 /* Beside musterd, as in a build tree; else where it is installed. */
-static void find_worker_binary(struct master *master)
+void master_find_worker_binary(struct master *master)
 {
     if (master->config->worker_path[0] != '\0') {
         (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s",
@@ -231,7 +231,7 @@ int master_prepare(struct master *master, char *error, size_t size)
         return err;
     fill_cluster(master);
     master_set_rules(master);
-    find_worker_binary(master);
+    master_find_worker_binary(master);
     master->watchdog_interval_ms = notify_watchdog_interval_ms();
     master->roster = roster_new(master->cluster.max_workers);
     master->cluster.roster = master->roster;

@@ -111,6 +111,9 @@ void master_drain(struct master *master, const char *who)
         after(master, master->config->drain_delay);
     else
         stop_listening(master);
+    master->reload_again = false;
+    master->cluster.reload.running = false;
+    master->reload_round++; /* the one that was to come is answered, too */
     master_finish_reload_commands(master, false, "the cluster began to stop");
     master_reconcile_soon(master);
 }

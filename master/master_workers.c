@@ -124,6 +124,10 @@ static struct worker *on_hello(void *context, const struct control_hello *hello,
                        (int)hello->pid, worker->slot, (unsigned long long)worker->generation);
         return NULL;
     }
+    /* Started before a reload began, or before it was taken back: it gets the
+     * configuration in force, which is not that of its generation. */
+    if (hello->phase == WORKER_PHASE_STARTING && worker->generation != master->roster->generation)
+        worker->replace = true;
     if (worker->peer != NULL)
         peer_close(worker->peer);
     worker->peer = peer;
@@ -218,6 +222,7 @@ static void on_leaving(struct master *master, struct worker *worker)
     log_notice("worker was told by somebody else to end, replacing it",
                LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid));
     worker->replace = true;
+    worker->leaving = true;
     master_reconcile_soon(master);
 }
 

@@ -128,6 +128,16 @@ static void watch_worker(const struct policy_rules *rules, struct worker *worker
 
 /* ---- what a slot has ---- */
 
+/* The newest READY worker of a slot that will go on accepting. */
+static struct worker *serving_worker(const struct slot *slot)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot)
+        if (worker->state == WORKER_READY && !worker->leaving)
+            return worker;
+    return NULL;
+}
+
 struct slot_view {
     struct worker *fresh;       /* newest live worker that is up to date */
     struct worker *fresh_ready; /* newest READY one of these */
@@ -143,25 +153,20 @@ static struct slot_view look_at(const struct roster *roster, const struct slot *
         if (!worker_is_live(worker))
             continue;
         view.any_live = true;
-        if (view.ready == NULL && worker->state == WORKER_READY)
+        bool serving = worker->state == WORKER_READY && !worker->leaving;
+        if (view.ready == NULL && serving)
             view.ready = worker;
         if (worker_is_outdated(roster, worker))
             continue;
         if (view.fresh == NULL)
             view.fresh = worker;
-        if (view.fresh_ready == NULL && worker->state == WORKER_READY)
+        if (view.fresh_ready == NULL && serving)
             view.fresh_ready = worker;
     }
     return view;
 }
 
 /* ---- who owns which socket ---- */
-
-/* A worker that may poll sockets of other slots. */
-static bool can_adopt(const struct roster *roster, const struct worker *worker)
-{
-    return worker->state == WORKER_READY && worker->connected && roster->slots[worker->slot].wanted;
-}
 
 /* The worker of this slot that should poll its sockets, or NULL. */
 static struct worker *own_owner(const struct roster *roster, const struct slot *slot)
@@ -181,15 +186,26 @@ struct ownership {
     struct worker *owner[CONTRACT_MAX_SLOTS]; /* who should poll each slot's sockets, or NULL */
 };
 
+/* Workers that may poll sockets of other slots, one of each slot; those that
+ * are to leave only while there is nobody else. */
+static int find_adopters(const struct roster *roster, bool also_unwanted, struct worker **out)
+{
+    int count = 0;
+    for (int i = 0; i < roster->slot_count; i++) {
+        const struct slot *slot = &roster->slots[i];
+        struct worker *serving = serving_worker(slot);
+        if (serving != NULL && serving->connected && (also_unwanted || slot->wanted))
+            out[count++] = serving;
+    }
+    return count;
+}
+
 static void decide_owners(const struct roster *roster, struct ownership *out)
 {
     struct worker *adopters[CONTRACT_MAX_SLOTS];
-    int adopter_count = 0;
-    for (int i = 0; i < roster->slot_count; i++) {
-        struct worker *ready = slot_ready_worker(&roster->slots[i]);
-        if (ready != NULL && can_adopt(roster, ready))
-            adopters[adopter_count++] = ready;
-    }
+    int adopter_count = find_adopters(roster, false, adopters);
+    if (adopter_count == 0)
+        adopter_count = find_adopters(roster, true, adopters);
     for (int i = 0; i < roster->slot_count; i++) {
         struct worker *owner = own_owner(roster, &roster->slots[i]);
         bool serving = owner != NULL && owner->state == WORKER_READY;
@@ -260,15 +276,23 @@ static void plan_assignments(const struct roster *roster, const struct ownership
     }
 }
 
+static struct slot_set steerable(const struct roster *roster, bool also_unwanted)
+{
+    struct slot_set set = {0};
+    for (int i = 0; i < roster->slot_count; i++) {
+        const struct slot *slot = &roster->slots[i];
+        if ((also_unwanted || slot->wanted) && serving_worker(slot) != NULL)
+            slot_set_add(&set, (unsigned)i);
+    }
+    return set;
+}
+
 static void plan_steering(const struct roster *roster, const struct slot_set *steered,
                           struct policy_plan *plan)
 {
-    struct slot_set ready = {0};
-    for (int i = 0; i < roster->slot_count; i++) {
-        const struct slot *slot = &roster->slots[i];
-        if (slot->wanted && slot_ready_worker(slot) != NULL)
-            slot_set_add(&ready, (unsigned)i);
-    }
+    struct slot_set ready = steerable(roster, false);
+    if (set_empty(&ready))
+        ready = steerable(roster, true);
     /* With nobody ready connections wait where they would have gone. */
     if (set_empty(&ready) || set_equal(&ready, steered))
         return;
@@ -281,7 +305,7 @@ static bool anybody_serves(const struct roster *roster)
 {
     const struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster)
-        if (worker_is_live(worker))
+        if (worker_is_live(worker) && !worker->leaving && roster->slots[worker->slot].wanted)
             return true;
     return false;
 }

@@ -113,6 +113,7 @@ struct worker {
     bool connected;            /* its control connection is up */
     bool replace;              /* to be replaced by a new one, as a reload does */
     bool drain_sent;
+    bool leaving;             /* drains by itself: will not go on accepting */
     bool closed_listeners;    /* holds no listening socket any more */
     bool done;                /* said GOODBYE */
     enum death_reason ending; /* why it was told to end, NONE if it was not */

@@ -403,6 +403,54 @@ static void test_suspect_is_steered_away_from(void **state)
     sim_fini(&sim);
 }
 
+/* The only wanted worker hangs while another one is to leave: that one stays
+ * and serves until there is somebody else. */
+static void test_the_last_one_does_not_leave(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 2);
+    start_all(&sim);
+    sim.now_ms += 3000;
+    ready_in(&sim, 1)->last_report_ms = sim.now_ms;
+    decide(&sim);
+    roster_set_desired(sim.roster, 1);
+    decide(&sim);
+    confirm_all(&sim);
+    struct worker *last = ready_in(&sim, 1);
+    assert_true(slot_set_has(&sim.steered, 1));
+    for (unsigned i = 0; i < 4; i++)
+        assert_true(slot_set_has(&last->confirmed, i));
+    /* The other one reports again: now it may go. */
+    TAILQ_FIRST(&sim.roster->slots[0].workers)->last_report_ms = sim.now_ms;
+    decide(&sim);
+    confirm_all(&sim);
+    assert_int_equal(last->state, WORKER_DRAINING);
+    check_invariants(&sim);
+    sim_fini(&sim);
+}
+
+/* A worker that drains by itself is not relied on, whatever becomes of its successor. */
+static void test_leaving_worker_is_not_relied_on(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 4, 2);
+    start_all(&sim);
+    struct worker *leaving = ready_in(&sim, 0);
+    leaving->replace = true;
+    leaving->leaving = true;
+    decide(&sim);
+    confirm_all(&sim);
+    assert_false(slot_set_has(&sim.steered, 0));
+    assert_true(slot_set_has(&ready_in(&sim, 1)->confirmed, 0));
+    assert_false(slot_set_has(&leaving->assigned, 0));
+    start_all(&sim);
+    assert_int_equal(leaving->state, WORKER_DRAINING);
+    assert_true(slot_set_has(&sim.steered, 0));
+    sim_fini(&sim);
+}
+
 static void test_start_timeout(void **state)
 {
     (void)state;
@@ -570,6 +618,8 @@ int main(void)
         cmocka_unit_test(test_roll_keeps_capacity),
         cmocka_unit_test(test_roll_back),
         cmocka_unit_test(test_suspect_is_steered_away_from),
+        cmocka_unit_test(test_the_last_one_does_not_leave),
+        cmocka_unit_test(test_leaving_worker_is_not_relied_on),
         cmocka_unit_test(test_start_timeout),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_last_resort),
