@@ -15,11 +15,13 @@ static void on_event(evutil_socket_t fd, short what, void *context);
 
 void conn_watch(struct conn *conn, short what)
 {
-    /* Adding it again makes the kernel look for what was left unread. */
+    /* Adding it again makes the kernel look for what was left unread, and tell again that nothing
+     * comes after it. */
     bool again = what == EV_READ && conn->unread;
     conn->unread = false;
     if (conn->watched == what && !again)
         return;
+    conn->peer_done = false;
     if (conn->watched != 0)
         (void)event_del(&conn->event);
     conn->watched = (uint8_t)what;
@@ -209,11 +211,11 @@ static void read_lingering(struct conn *conn)
         set->metrics->counter[METRIC_BYTES_RECEIVED] += (uint64_t)got;
         conn->linger_left -= got;
     }
-    if (got <= 0 || conn->linger_left <= 0 || conn->peer_done) {
+    conn->unread = got == (ssize_t)set->read_buffer_size;
+    if (got <= 0 || conn->linger_left <= 0 || (conn->peer_done && !conn->unread)) {
         conn_close(conn);
         return;
     }
-    conn->unread = (size_t)got == set->read_buffer_size;
     conn_watch(conn, EV_READ);
 }
 

@@ -645,6 +645,41 @@ static void test_half_closed_client(void **state)
     }
 }
 
+/* The end of the input comes with more of it than one read takes. */
+static void test_half_closed_with_much_unread(void **state)
+{
+    (void)state;
+    enum { BODY = 180 * 1000, PAGES = 4000 };
+    struct buf body, pages, out;
+    buf_init(&body, 0);
+    buf_init(&pages, 0);
+    buf_init(&out, 0);
+    buf_printf(&body, "POST /target HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", BODY);
+    for (int i = 0; i < BODY; i++)
+        buf_append(&body, "x", 1);
+    for (int i = 0; i < PAGES; i++)
+        buf_append_str(&pages, "GET /page HTTP/1.1\r\nHost: a\r\n\r\n");
+    const struct {
+        const struct buf *sent;
+        int answers;
+    } cases[] = {{&body, 1}, {&pages, PAGES}};
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        buf_reset(&out);
+        start_server(ACCESS_LOG_OFF, 0);
+        int fd = open_client();
+        send_all(fd, cases[i].sent->ptr, cases[i].sent->len);
+        assert_int_equal(shutdown(fd, SHUT_WR), 0);
+        assert_true(settle(fd, &out));
+        assert_int_equal(count(&out, "HTTP/1.1 200 OK\r\n"), cases[i].answers);
+        (void)close(fd);
+        assert_int_equal(conns_count(server.conns), 0);
+        stop_server();
+    }
+    buf_fini(&body);
+    buf_fini(&pages);
+    buf_fini(&out);
+}
+
 /* After an error the client may still be sending: its answer must not be lost. */
 static void test_lingering(void **state)
 {
@@ -781,6 +816,7 @@ int main(void)
         cmocka_unit_test(test_answering_later),
         cmocka_unit_test(test_cancelling),
         cmocka_unit_test(test_half_closed_client),
+        cmocka_unit_test(test_half_closed_with_much_unread),
         cmocka_unit_test(test_lingering),
         cmocka_unit_test(test_draining),
         cmocka_unit_test(test_max_requests),
