@@ -15,10 +15,12 @@
 #include <unistd.h>
 
 enum {
-    STRANGERS_MAX = 1024, /* connections that have not said HELLO: every worker may come at once */
+    STRANGERS_MAX = 64, /* besides one for each slot: every worker may come at once */
     HELLO_TIMEOUT_S = 5,
     MESSAGES_PER_TURN = 32, /* then others get their turn */
     REJECT_LOG_INTERVAL_MS = 10000,
+    SHORTAGE_MS = 200,  /* without descriptors: how long to leave connections waiting */
+    SEND_AGAIN_MS = 10, /* the socket has room and the kernel refuses all the same */
 };
 
 struct peer {
@@ -30,6 +32,7 @@ struct peer {
     int fd;
     struct event *readable;
     struct event *writable;
+    struct event *send_again;
     struct ipc_queue queue;
     bool busy; /* inside a callback: free it afterwards */
     bool closed;
@@ -41,6 +44,7 @@ TAILQ_HEAD(peer_list, peer);
 struct control {
     struct event_base *base;
     struct event *acceptable;
+    struct event *resume; /* accepts again after a shortage of descriptors */
     int fd;
     char *path;
     uid_t owner;
@@ -48,9 +52,11 @@ struct control {
     void *context;
     struct peer_list peers;
     int stranger_count;
+    int slot_count;
     uint64_t rejected;
     int64_t reject_logged_ms;
     uint64_t reject_unlogged;
+    int64_t shortage_logged_ms;
     char scratch[CONTRACT_MAX_MESSAGE];
 };
 
@@ -63,6 +69,8 @@ static void peer_free(struct peer *peer)
         event_free(peer->readable);
     if (peer->writable != NULL)
         event_free(peer->writable);
+    if (peer->send_again != NULL)
+        event_free(peer->send_again);
     (void)close(peer->fd);
     free(peer);
 }
@@ -290,14 +298,26 @@ void peer_drain(struct peer *peer)
         read_messages(peer, IPC_QUEUE_MAX);
 }
 
+/* `refused`: the socket was writable and the kernel took nothing (too many
+ * descriptors under way): polling it would spin. */
+static void wait_to_send(struct peer *peer, bool refused)
+{
+    if (refused) {
+        const struct timeval wait = {0, SEND_AGAIN_MS * 1000};
+        (void)event_add(peer->send_again, &wait);
+    } else {
+        (void)event_add(peer->writable, NULL);
+    }
+}
+
 static void on_writable(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
-    (void)what;
     struct peer *peer = context;
+    int waiting = peer->queue.count;
     int left = peer->broken ? -EPIPE : ipc_queue_flush(&peer->queue, peer->fd);
     if (left == 1)
-        (void)event_add(peer->writable, NULL);
+        wait_to_send(peer, peer->queue.count == waiting && (what & EV_WRITE) != 0);
     else if (left < 0)
         lose(peer, peer->broken ? "does not read what it is sent" : NULL);
 }
@@ -343,14 +363,37 @@ static void admit(struct control *control, int fd)
     control->stranger_count++;
     peer->readable = event_new(control->base, fd, EV_READ | EV_PERSIST, on_readable, peer);
     peer->writable = event_new(control->base, fd, EV_WRITE, on_writable, peer);
+    peer->send_again = evtimer_new(control->base, on_writable, peer);
     const struct timeval timeout = {HELLO_TIMEOUT_S, 0};
-    if (peer->readable == NULL || peer->writable == NULL ||
+    if (peer->readable == NULL || peer->writable == NULL || peer->send_again == NULL ||
         event_add(peer->readable, &timeout) != 0)
         lose(peer, "out of memory");
     else if (!may_connect(control, who.uid))
         lose(peer, "wrong user");
-    else if (control->stranger_count > STRANGERS_MAX)
+    else if (control->stranger_count > STRANGERS_MAX + control->slot_count)
         lose(peer, "too many connections that say nothing");
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *context)
+{
+    (void)fd;
+    (void)what;
+    struct control *control = context;
+    (void)event_add(control->acceptable, NULL);
+}
+
+/* Connections wait in the kernel until there are descriptors again. */
+static void pause_accepting(struct control *control, int err)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    if (control->shortage_logged_ms == 0 ||
+        now_ms - control->shortage_logged_ms >= REJECT_LOG_INTERVAL_MS) {
+        control->shortage_logged_ms = now_ms;
+        log_error("cannot accept on the control socket, trying again", LOG_ERR(err));
+    }
+    const struct timeval wait = {0, SHORTAGE_MS * 1000};
+    (void)event_del(control->acceptable);
+    (void)event_add(control->resume, &wait);
 }
 
 static void on_acceptable(evutil_socket_t listener, short what, void *context)
@@ -361,14 +404,14 @@ static void on_acceptable(evutil_socket_t listener, short what, void *context)
         int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
             if (errno != EWOULDBLOCK && errno != EINTR && errno != ECONNABORTED)
-                log_error("cannot accept on the control socket", LOG_ERR(errno));
+                pause_accepting(control, errno);
             return;
         }
         admit(control, fd);
     }
 }
 
-int control_new(struct event_base *base, const char *path, uid_t owner,
+int control_new(struct event_base *base, const char *path, uid_t owner, int slot_count,
                 const struct control_callbacks *callbacks, void *context, struct control **out)
 {
     struct control *control = calloc(1, sizeof(*control));
@@ -378,6 +421,7 @@ int control_new(struct event_base *base, const char *path, uid_t owner,
     control->callbacks = callbacks;
     control->context = context;
     control->owner = owner;
+    control->slot_count = slot_count;
     TAILQ_INIT(&control->peers);
     int err = 0;
     control->fd = ipc_listen(path);
@@ -386,12 +430,14 @@ int control_new(struct event_base *base, const char *path, uid_t owner,
         err = control->fd;
     else if (control->path == NULL)
         err = -ENOMEM;
-    else if (owner != geteuid() && chown(path, owner, (gid_t)-1) != 0)
+    else if (owner != geteuid() && lchown(path, owner, (gid_t)-1) != 0)
         err = -errno;
     if (err == 0) {
         control->acceptable =
             event_new(base, control->fd, EV_READ | EV_PERSIST, on_acceptable, control);
-        if (control->acceptable == NULL || event_add(control->acceptable, NULL) != 0)
+        control->resume = evtimer_new(base, on_resume, control);
+        if (control->acceptable == NULL || control->resume == NULL ||
+            event_add(control->acceptable, NULL) != 0)
             err = -ENOMEM;
     }
     if (err != 0) {
@@ -407,13 +453,16 @@ void control_free(struct control **control_in)
     struct control *control = *control_in;
     if (control == NULL)
         return;
-    struct peer *peer;
-    while ((peer = TAILQ_FIRST(&control->peers)) != NULL) {
-        peer->busy = false;
+    struct peer *peer = TAILQ_FIRST(&control->peers);
+    while (peer != NULL) {
+        struct peer *next = TAILQ_NEXT(peer, entry);
         peer_free(peer);
+        peer = next;
     }
     if (control->acceptable != NULL)
         event_free(control->acceptable);
+    if (control->resume != NULL)
+        event_free(control->resume);
     if (control->fd >= 0)
         (void)close(control->fd);
     if (control->path != NULL)

@@ -53,7 +53,7 @@ struct control_callbacks {
 };
 
 /* 0 or -errno. `owner` may connect besides root and this user. */
-MUST_USE int control_new(struct event_base *base, const char *path, uid_t owner,
+MUST_USE int control_new(struct event_base *base, const char *path, uid_t owner, int slot_count,
                          const struct control_callbacks *callbacks, void *context,
                          struct control **out);
 void control_free(struct control **control);

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -179,8 +180,8 @@ static int in_use(const struct endpoint *endpoint, char *error, size_t error_siz
     return -EADDRINUSE;
 }
 
-static int open_group(struct listeners *listeners, const struct endpoint *endpoint, int slot_count,
-                      char *error, size_t error_size)
+static int open_group_locked(struct listeners *listeners, const struct endpoint *endpoint,
+                             int slot_count, char *error, size_t error_size)
 {
     char address[CLUSTER_ADDRESS_SIZE];
     describe(&endpoint->address.any, address, sizeof(address));
@@ -209,6 +210,37 @@ static int open_group(struct listeners *listeners, const struct endpoint *endpoi
     if (err == 0)
         discard_early(group);
     return err == 0 ? 0 : fail(error, error_size, address, "listen", -err);
+}
+
+/* Looking whether somebody is there and opening the group are two steps: of two
+ * masters that start at the same moment the second has to look after the first
+ * has opened. The lock is a name in the abstract Unix namespace, which is that
+ * of the network. Whoever squats on it only takes this care away. */
+static int lock_address(const char *address)
+{
+    enum { TRIES = 100, PAUSE_MS = 10 };
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "muster:%s", address);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
+    for (int i = 0; i < TRIES && fd >= 0; i++) {
+        if (bind(fd, (const struct sockaddr *)&name, size) == 0 || errno != EADDRINUSE)
+            break;
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+    return fd;
+}
+
+static int open_group(struct listeners *listeners, const struct endpoint *endpoint, int slot_count,
+                      char *error, size_t error_size)
+{
+    char address[CLUSTER_ADDRESS_SIZE];
+    describe(&endpoint->address.any, address, sizeof(address));
+    int lock = lock_address(address);
+    int err = open_group_locked(listeners, endpoint, slot_count, error, error_size);
+    if (lock >= 0)
+        (void)close(lock);
+    return err;
 }
 
 /* A name left behind by a dead process is removed, one that somebody listens
@@ -435,7 +467,7 @@ int listeners_open(struct listeners *listeners, const struct config *config, int
             if (endpoint[n].address.any.sa_family == AF_UNIX) {
                 err = open_unix(listeners, &endpoint[n], error, error_size);
                 if (err == 0 && unix_owner != geteuid() &&
-                    chown(config->listens[i].path, unix_owner, (gid_t)-1) != 0)
+                    lchown(config->listens[i].path, unix_owner, (gid_t)-1) != 0)
                     err = fail(error, error_size, config->listens[i].path, "chown", errno);
             } else {
                 err = open_group(listeners, &endpoint[n], slot_count, error, error_size);

@@ -7,8 +7,10 @@
 #include "master/master.h"
 #include "version.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,15 +18,13 @@
 
 extern char **environ;
 
-#define DEFAULT_CONFIG_PATH "/etc/muster/muster.conf"
-
 static void print_help(void)
 {
     puts("usage: musterd [-c FILE] [-t | -T]\n"
          "\n"
          "Runs a cluster of muster-worker processes on one port, in the foreground.\n"
          "\n"
-         "  -c, --config FILE   read FILE (default: $MUSTER_CONFIG, else " DEFAULT_CONFIG_PATH "\n"
+         "  -c, --config FILE   read FILE (default: $MUSTER_CONFIG, else " MASTER_CONFIG_PATH "\n"
          "                      if it exists, else built-in defaults)\n"
          "  -t, --test          check the configuration and exit\n"
          "  -T, --print         check it and print what is in force, defaults included\n"
@@ -39,16 +39,6 @@ static void print_help(void)
          "See musterd(8), muster.conf(5) and musterctl(1).");
 }
 
-static const char *find_config(const char *option)
-{
-    if (option != NULL)
-        return option;
-    const char *variable = getenv("MUSTER_CONFIG");
-    if (variable != NULL && variable[0] != '\0')
-        return variable;
-    return access(DEFAULT_CONFIG_PATH, F_OK) == 0 ? DEFAULT_CONFIG_PATH : NULL;
-}
-
 static int print_config(const struct config *config)
 {
     struct buf text;
@@ -58,6 +48,23 @@ static int print_config(const struct config *config)
                   fflush(stdout) != 0;
     buf_fini(&text);
     return failed ? MASTER_EXIT_FAILED : MASTER_EXIT_OK;
+}
+
+/* What a careless parent may have left us with: descriptors 0 to 2 closed (a
+ * socket would become standard error), SIGCHLD ignored (exit statuses would be
+ * lost), signals blocked. */
+static void normalise_process(void)
+{
+    int fd;
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        (void)close(fd);
+    (void)signal(SIGCHLD, SIG_DFL);
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 int main(int argc, char **argv)
@@ -97,12 +104,14 @@ int main(int argc, char **argv)
         return MASTER_EXIT_USAGE;
     }
 
+    normalise_process();
     /* Documents come and go: give their memory back, and keep one heap. */
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
     (void)mallopt(M_TRIM_THRESHOLD, 128 * 1024);
     log_init("master", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
-    path = find_config(path);
+    const char *option_path = path;
+    path = master_find_config(option_path);
     struct config_errors errors;
     config_errors_init(&errors);
     struct config *config = config_load(path, environ, &errors);
@@ -121,7 +130,7 @@ int main(int argc, char **argv)
         printf("musterd: the configuration is fine (%s)\n", path != NULL ? path : "defaults");
     } else {
         log_init("master", config->log_level, config->log_format);
-        const struct master_options run = {.config_path = path, .program_path = argv[0]};
+        const struct master_options run = {.config_path = option_path, .program_path = argv[0]};
         status = master_run(&config, &run);
     }
     config_free(&config);

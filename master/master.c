@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -56,7 +57,13 @@ void master_set_rules(struct master *master)
 
 static int open_log_file(const char *path, const struct master *master, char *error, size_t size)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0640);
+    int fd;
+    if (strcmp(path, "/dev/stderr") == 0 || strcmp(path, "/dev/stdout") == 0)
+        fd = fcntl(strcmp(path, "/dev/stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO,
+                   F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    else
+        /* Not blocking: opening a pipe that nobody reads would stop the loop. */
+        fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
     if (fd < 0) {
         int err = errno;
         (void)snprintf(error, size, "cannot open the log file %s: %s", path, log_strerror(err));
@@ -161,6 +168,17 @@ static void schedule_tick(struct master *master)
     (void)event_add(master->tick, &wait);
 }
 
+/* As process 1 of a container we inherit processes that nobody else waits for. */
+static void reap_orphans(const struct master *master)
+{
+    siginfo_t info = {0};
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
+           roster_find_pid(master->roster, info.si_pid) == NULL) {
+        (void)waitpid(info.si_pid, NULL, WNOHANG);
+        info.si_pid = 0;
+    }
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -184,6 +202,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
     tell_service_manager(master, now_ms);
+    if (getpid() == 1)
+        reap_orphans(master);
     schedule_tick(master);
 }
 

@@ -12,8 +12,14 @@
 
 struct master;
 
+#define MASTER_CONFIG_PATH "/etc/muster/muster.conf"
+
+/* The file to read: the option, else MUSTER_CONFIG, else MASTER_CONFIG_PATH if
+ * it exists; NULL: none, built-in defaults. Asked again at each reload. */
+const char *master_find_config(const char *option);
+
 struct master_options {
-    const char *config_path;  /* NULL: built-in defaults */
+    const char *config_path;  /* of the command line, NULL: none */
     const char *program_path; /* argv[0], to find muster-worker beside it */
 };
 

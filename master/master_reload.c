@@ -15,6 +15,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -93,14 +94,25 @@ static void result(struct master *master, bool failed, const char *message)
     (void)snprintf(reload->message, sizeof(reload->message), "%s", message);
 }
 
+const char *master_find_config(const char *option)
+{
+    if (option != NULL)
+        return option;
+    const char *variable = getenv("MUSTER_CONFIG");
+    if (variable != NULL && variable[0] != '\0')
+        return variable;
+    return access(MASTER_CONFIG_PATH, F_OK) == 0 ? MASTER_CONFIG_PATH : NULL;
+}
+
 static struct config *check(struct master *master, char *message, size_t size)
 {
+    const char *path = master_find_config(master->options->config_path);
     struct config_errors errors;
     config_errors_init(&errors);
-    struct config *config = config_load(master->options->config_path, environ, &errors);
+    struct config *config = config_load(path, environ, &errors);
     if (config == NULL) {
-        log_error("configuration refused, nothing changes",
-                  LOG_STR("file", master->options->config_path), LOG_INT("mistakes", errors.count));
+        log_error("configuration refused, nothing changes", LOG_STR("file", path),
+                  LOG_INT("mistakes", errors.count));
         (void)snprintf(message, size, "the configuration is wrong: %.*s",
                        (int)(errors.text.len > 0 ? errors.text.len - 1 : 0), errors.text.ptr);
     }

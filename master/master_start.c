@@ -92,13 +92,17 @@ static int check_file_limit(struct master *master, int groups, char *error, size
             limit = more;
     }
     if (limit.rlim_max < needed) {
-        (void)snprintf(
-            error, size,
-            "the limit of open files is %" PRIu64 ", and max_connections = %" PRId64
-            " with %d slots needs %" PRIu64
-            ": raise it (ulimit -Hn, LimitNOFILE=), or lower max_connections to %" PRId64,
-            (uint64_t)limit.rlim_max, master->config->max_connections, master->cluster.max_workers,
-            (uint64_t)needed, master->config->max_connections - (int64_t)(needed - limit.rlim_max));
+        int len = snprintf(error, size,
+                           "the limit of open files is %" PRIu64 ", and max_connections = %" PRId64
+                           " with max_workers = %d needs %" PRIu64
+                           ": raise it (ulimit -Hn, LimitNOFILE=), or lower ",
+                           (uint64_t)limit.rlim_max, master->config->max_connections,
+                           master->cluster.max_workers, (uint64_t)needed);
+        int64_t left = master->config->max_connections - (int64_t)(needed - limit.rlim_max);
+        if (own > limit.rlim_max || left < 1)
+            (void)snprintf(error + len, size - (size_t)len, "max_workers");
+        else
+            (void)snprintf(error + len, size - (size_t)len, "max_connections to %" PRId64, left);
         return -EMFILE;
     }
     limit.rlim_cur = limit.rlim_max;
@@ -208,7 +212,8 @@ static int open_sockets(struct master *master, char *error, size_t size)
     if (err != 0)
         return err;
     err = control_new(master->base, master->control_path, master->worker_uid,
-                      &master_control_callbacks, master, &master->control);
+                      master->cluster.max_workers, &master_control_callbacks, master,
+                      &master->control);
     if (err != 0) {
         (void)snprintf(error, size, "cannot open %s: %s", master->control_path, log_strerror(err));
         return err;

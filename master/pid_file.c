@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +25,33 @@ static pid_t read_pid(int fd)
     return pid > 0 && pid <= INT_MAX ? (pid_t)pid : 0;
 }
 
+/* Whoever had the lock before may have removed the file between our open and
+ * our lock: then the next one would lock another file. */
+static bool is_still_there(int fd, const char *path)
+{
+    struct stat ours, there;
+    if (fstat(fd, &ours) == 0 && stat(path, &there) == 0 && ours.st_dev == there.st_dev &&
+        ours.st_ino == there.st_ino)
+        return true;
+    (void)close(fd);
+    return false;
+}
+
 int pid_file_open(const char *path, pid_t *holder)
 {
     *holder = 0;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    if (fd < 0)
-        return -errno;
-    int err;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        err = errno;
-        *holder = read_pid(fd);
-        (void)close(fd);
-        return -err;
-    }
+    int fd, err;
+    do {
+        fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        if (fd < 0)
+            return -errno;
+        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+            err = errno;
+            *holder = read_pid(fd);
+            (void)close(fd);
+            return -err;
+        }
+    } while (!is_still_there(fd, path));
     char text[24];
     int len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)len, 0) != len) {
