@@ -18,11 +18,6 @@ struct verdict {
     struct slice headers;
 };
 
-static struct slice request_path(const struct http_request *request, const char *bytes)
-{
-    return request->path_is_root ? SLICE_LITERAL("/") : http_slice(bytes, request->path);
-}
-
 static bool has_body(const struct http_request *request)
 {
     return request->chunked || request->content_length > 0;
@@ -51,7 +46,7 @@ static struct verdict judge_method(const struct http_request *request, struct sl
 static struct verdict judge(struct conns *set, const struct http_request *request,
                             const char *bytes)
 {
-    struct slice path = request_path(request, bytes);
+    struct slice path = http_path(request, bytes);
     const struct route *route = router_find(set->parts.router, path);
     set->route = route;
     if (route == NULL || (route->methods & ROUTE_METHOD(request->method)) == 0)

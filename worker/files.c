@@ -223,7 +223,11 @@ void files_handle(struct conn *conn, const struct http_request *request, const c
                   void *context)
 {
     struct files *files = context;
-    struct slice path = http_slice(bytes, request->path);
+    struct slice path = http_path(request, bytes);
+    if (path.len < files->prefix_len) {
+        answer_failure(conn, files, -ENOENT);
+        return;
+    }
     struct slice rest = slice_from(path.ptr + files->prefix_len, path.len - files->prefix_len);
     char relative[FILES_MAX_PATH + sizeof("/index.html")];
 

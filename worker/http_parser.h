@@ -108,6 +108,12 @@ static inline struct slice http_slice(const char *bytes, struct http_range range
     return slice_from(bytes + range.at, range.len);
 }
 
+/* The path to route by; never empty where it begins with "/". */
+static inline struct slice http_path(const struct http_request *request, const char *bytes)
+{
+    return request->path_is_root ? SLICE_LITERAL("/") : http_slice(bytes, request->path);
+}
+
 /* ---- chunked bodies (RFC 9112 7.1) ---- */
 
 /* Chunk extensions are checked and skipped, trailer fields are checked and

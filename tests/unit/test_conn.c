@@ -13,9 +13,11 @@
 #include "common/buf.h"
 #include "worker/conn.h"
 #include "worker/exchange.h"
+#include "worker/files.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -753,6 +755,36 @@ static void test_max_requests(void **state)
     buf_fini(&out);
 }
 
+/* A target without a path asks for "/"; there is nothing of it to be read behind the target. */
+static void test_file_of_a_target_without_path(void **state)
+{
+    (void)state;
+    char root[] = "/tmp/muster-conn-XXXXXX", index[64];
+    struct buf out;
+    buf_init(&out, 0);
+    assert_non_null(mkdtemp(root));
+    snprintf(index, sizeof(index), "%s/index.html", root);
+    int file = open(index, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    assert_true(file >= 0);
+    assert_int_equal(write(file, "index\n", 6), 6);
+    (void)close(file);
+    start_server(ACCESS_LOG_OFF, 0);
+    struct files *files = files_new(root, "/");
+    assert_non_null(files);
+    add_route("/", ROUTE_READ, 0, files_handle, files);
+    assert_true(talk(SLICE_LITERAL("GET http://h HTTP/1.1\r\nHost: h\r\n\r\n"
+                                   "GET http://h?q HTTP/1.1\r\nHost: h\r\n\r\n"
+                                   "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"),
+                     0, 0, &out));
+    assert_int_equal(count(&out, "HTTP/1.1 200 OK\r\n"), 3);
+    assert_int_equal(count(&out, "index\n"), 3);
+    stop_server();
+    files_free(&files);
+    (void)unlink(index);
+    (void)rmdir(root);
+    buf_fini(&out);
+}
+
 static int open_clients(int *fds, int wanted)
 {
     struct rlimit limit;
@@ -820,6 +852,7 @@ int main(void)
         cmocka_unit_test(test_lingering),
         cmocka_unit_test(test_draining),
         cmocka_unit_test(test_max_requests),
+        cmocka_unit_test(test_file_of_a_target_without_path),
         cmocka_unit_test(test_many_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
