@@ -9,8 +9,7 @@
 
 _Noreturn void check_failed(const char *file, int line, const char *condition);
 
-#define CHECK(condition)                                                                           \
-    ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define MUST_USE __attribute__((warn_unused_result))

@@ -27,8 +27,8 @@ struct config_listen {
     char *name;
     char *address; /* "*": every IPv4 and IPv6 address; else one numeric address */
     int port;
-    char *path;    /* a Unix socket instead of address and port */
-    int mode;      /* permissions of the Unix socket, written in octal: mode = 0666 */
+    char *path; /* a Unix socket instead of address and port */
+    int mode;   /* permissions of the Unix socket, written in octal: mode = 0666 */
     int backlog;
 };
 
@@ -46,70 +46,71 @@ struct config {
     char *file; /* where it was read from; empty: built-in defaults */
 
     /* cluster */
-    bool cluster_enabled;        /* false: one worker (CLUSTER_ENABLED) */
-    int workers;                 /* 0: auto, one per processor this process may use */
-    int min_workers;             /* MIN_INSTANCES, 1 */
-    int max_workers;             /* MAX_INSTANCES, 0: auto, twice the processors, at least 4 */
-    char *run_dir;               /* empty: chosen by config_default_run_dir() */
-    char *state_dir;             /* empty: run_dir */
-    char *pid_file;              /* empty: run_dir/musterd.pid */
-    char *worker_path;           /* empty: muster-worker beside musterd, else in libexecdir */
-    char *user;                  /* empty: when root, "muster" if it exists, else "nobody" */
-    char *group;                 /* empty: the user's */
-    int64_t max_connections;     /* per worker */
-    int64_t open_files;          /* RLIMIT_NOFILE of workers; 0: what max_connections needs */
+    bool cluster_enabled;    /* false: one worker (CLUSTER_ENABLED) */
+    int workers;             /* 0: auto, one per processor this process may use */
+    int min_workers;         /* MIN_INSTANCES, 1 */
+    int max_workers;         /* MAX_INSTANCES, 0: auto, twice the processors, at least 4 */
+    char *run_dir;           /* empty: chosen by config_default_run_dir() */
+    char *state_dir;         /* empty: run_dir */
+    char *pid_file;          /* empty: run_dir/musterd.pid */
+    char *worker_path;       /* empty: muster-worker beside musterd, else in libexecdir */
+    char *user;              /* empty: when root, "muster" if it exists, else "nobody" */
+    char *group;             /* empty: the user's */
+    int64_t max_connections; /* per worker */
+    int64_t open_files;      /* RLIMIT_NOFILE of workers; 0: what max_connections needs */
     bool core_dumps;
 
     /* timing, ms */
-    int64_t report_interval;     /* 1 s */
-    int64_t start_timeout;       /* 10 s */
-    int64_t drain_delay;         /* 1 s */
-    int64_t drain_timeout;       /* 30 s */
-    int64_t reload_drain_timeout;/* 60 s: a worker that was replaced */
-    int64_t drain_idle_grace;    /* 1 s: how long an idle keep-alive connection is kept in a drain */
-    int64_t orphan_timeout;      /* 60 s without a master */
-    int64_t suspect_timeout;     /* 3 s without a report */
-    int64_t hang_timeout;        /* 30 s without a report */
+    int64_t report_interval;      /* 1 s */
+    int64_t start_timeout;        /* 10 s */
+    int64_t drain_delay;          /* 1 s */
+    int64_t drain_timeout;        /* 30 s */
+    int64_t reload_drain_timeout; /* 60 s: a worker that was replaced */
+    int64_t drain_idle_grace; /* 1 s: how long an idle keep-alive connection is kept in a drain */
+    int64_t orphan_timeout;   /* 60 s without a master */
+    int64_t suspect_timeout;  /* 3 s without a report */
+    int64_t hang_timeout;     /* 30 s without a report */
 
     /* restart { backoff_min backoff_max healthy_after budget budget_interval } */
-    int64_t restart_backoff_min;     /* 100 ms */
-    int64_t restart_backoff_max;     /* 30 s */
-    int64_t restart_healthy_after;   /* 10 s */
-    int restart_budget;              /* restarts in restart_budget_interval, whole cluster; 0: auto, 10 + 5 x workers */
+    int64_t restart_backoff_min;   /* 100 ms */
+    int64_t restart_backoff_max;   /* 30 s */
+    int64_t restart_healthy_after; /* 10 s */
+    int restart_budget; /* restarts in restart_budget_interval, whole cluster; 0: auto, 10 + 5 x
+                           workers */
     int64_t restart_budget_interval; /* 10 s */
 
     /* http { ... } */
-    int64_t http_header_timeout;     /* 10 s from the first byte of a request to the end of its head */
-    int64_t http_body_timeout;       /* 15 s between two pieces of a body */
-    int64_t http_request_timeout;    /* 30 s for the whole request */
-    int64_t http_keepalive_timeout;  /* 75 s */
-    int64_t http_write_timeout;      /* 30 s without progress */
-    int64_t http_max_header_bytes;   /* 16k, request line included */
-    int64_t http_max_line_bytes;     /* 8k, request line */
-    int http_max_headers;            /* 100 */
-    int64_t http_max_body_bytes;     /* 1m */
-    int64_t http_max_requests;       /* per connection; 0: no limit */
-    char *http_server_header;        /* "muster"; empty: no Server header */
+    int64_t http_header_timeout;  /* 10 s from the first byte of a request to the end of its head */
+    int64_t http_body_timeout;    /* 15 s between two pieces of a body */
+    int64_t http_request_timeout; /* 30 s for the whole request */
+    int64_t http_keepalive_timeout; /* 75 s */
+    int64_t http_write_timeout;     /* 30 s without progress */
+    int64_t http_max_header_bytes;  /* 16k, request line included */
+    int64_t http_max_line_bytes;    /* 8k, request line */
+    int http_max_headers;           /* 100 */
+    int64_t http_max_body_bytes;    /* 1m */
+    int64_t http_max_requests;      /* per connection; 0: no limit */
+    char *http_server_header;       /* "muster"; empty: no Server header */
 
     /* log { level format file access access_file access_sample } */
     enum log_level log_level;
     enum log_format log_format;
-    char *log_file;                  /* empty: standard error */
+    char *log_file; /* empty: standard error */
     enum access_log_mode log_access;
-    char *log_access_file;           /* empty: where the log goes */
-    int log_access_sample;           /* one line in N when sampled */
+    char *log_access_file; /* empty: where the log goes */
+    int log_access_sample; /* one line in N when sampled */
 
     /* management { enabled address port token token_file allowed_hosts max_connections } */
-    bool management_enabled;         /* false: the address is empty, too */
-    char *management_address;        /* 127.0.0.1; empty: only the Unix socket */
-    int management_port;             /* 9001 */
+    bool management_enabled;  /* false: the address is empty, too */
+    char *management_address; /* 127.0.0.1; empty: only the Unix socket */
+    int management_port;      /* 9001 */
     char *management_token;
-    char *management_token_file;     /* read instead of token: a file with one line */
-    char *management_allowed_hosts;  /* more Host names to accept, separated by commas */
-    int management_max_connections;  /* 64 */
+    char *management_token_file;    /* read instead of token: a file with one line */
+    char *management_allowed_hosts; /* more Host names to accept, separated by commas */
+    int management_max_connections; /* 64 */
 
-    bool metrics_enabled;            /* METRICS_ENABLED: /metrics on the public port */
-    bool health_enabled;             /* HEALTH_CHECKS_ENABLED: /health* on the public port */
+    bool metrics_enabled; /* METRICS_ENABLED: /metrics on the public port */
+    bool health_enabled;  /* HEALTH_CHECKS_ENABLED: /health* on the public port */
 
     struct config_listen *listens;
     struct config_route *routes;
@@ -133,7 +134,8 @@ void config_errors_add(struct config_errors *errors, const char *format, ...)
 /* Reads `path` (NULL: built-in defaults), then the environment variables of
  * `environment` (an environ-style array; NULL: none), then checks all of it.
  * NULL when there is any mistake; `errors` then has every one. */
-struct config *config_load(const char *path, char *const *environment, struct config_errors *errors);
+struct config *config_load(const char *path, char *const *environment,
+                           struct config_errors *errors);
 
 /* Reads what config_print() wrote; unknown keys are skipped, so that a worker
  * of another version understands it. NULL and a mistake, as above. */

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 
 enum {
-    SHOWN_BYTES = 60,          /* of a value in a message */
+    SHOWN_BYTES = 200,         /* of a value in a message */
     ERRORS_BYTES = 512 * 1024, /* of all messages together */
 };
 

@@ -15,7 +15,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum exposition_type { EXPOSITION_COUNTER, EXPOSITION_GAUGE, EXPOSITION_HISTOGRAM, EXPOSITION_INFO };
+enum exposition_type {
+    EXPOSITION_COUNTER,
+    EXPOSITION_GAUGE,
+    EXPOSITION_HISTOGRAM,
+    EXPOSITION_INFO
+};
 
 struct exposition {
     struct buf *out;

@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 enum {
-    HISTOGRAM_LINEAR = 128,                    /* buckets of width 1 */
-    HISTOGRAM_SUB_BITS = 6,                    /* 64 buckets for each power of two */
-    HISTOGRAM_MAX_BITS = 37,                   /* values from 2^37 ns (137 s) on share the last bucket */
+    HISTOGRAM_LINEAR = 128,  /* buckets of width 1 */
+    HISTOGRAM_SUB_BITS = 6,  /* 64 buckets for each power of two */
+    HISTOGRAM_MAX_BITS = 37, /* values from 2^37 ns (137 s) on share the last bucket */
     HISTOGRAM_BUCKETS = HISTOGRAM_LINEAR + (HISTOGRAM_MAX_BITS - 7) * 64 + 1,
 };
 
@@ -32,7 +32,8 @@ static inline unsigned histogram_index(uint64_t value_ns)
     unsigned top = 63U - (unsigned)__builtin_clzll(value_ns);
     if (top >= HISTOGRAM_MAX_BITS)
         return HISTOGRAM_BUCKETS - 1;
-    return HISTOGRAM_LINEAR + (top - 7) * 64 + (unsigned)(value_ns >> (top - HISTOGRAM_SUB_BITS)) - 64;
+    return HISTOGRAM_LINEAR + (top - 7) * 64 + (unsigned)(value_ns >> (top - HISTOGRAM_SUB_BITS)) -
+           64;
 }
 
 static inline void histogram_record(struct histogram *histogram, uint64_t value_ns)

@@ -4,11 +4,11 @@
  *
  * Lines look like
  *   text: 2026-01-31T23:59:59.999Z info master: worker ready slot=3 pid=4711
- *   json: {"time":"…","level":"info","process":"master","message":"worker ready","slot":3,"pid":4711}
- * and start with a priority prefix ("<6>") when standard error is the journal.
- * A line is written with one write(2) and never blocks: when the descriptor
- * cannot take it (a full disk, a pipe nobody reads) the line is dropped and
- * counted. One log per process; not for use in signal handlers or threads.
+ *   json: {"time":"…","level":"info","process":"master","message":"worker
+ * ready","slot":3,"pid":4711} and start with a priority prefix ("<6>") when standard error is the
+ * journal. A line is written with one write(2) and never blocks: when the descriptor cannot take it
+ * (a full disk, a pipe nobody reads) the line is dropped and counted. One log per process; not for
+ * use in signal handlers or threads.
  */
 #ifndef MUSTER_LOG_H
 #define MUSTER_LOG_H
@@ -16,7 +16,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_NOTICE, LOG_LEVEL_WARNING, LOG_LEVEL_ERROR };
+enum log_level {
+    LOG_LEVEL_DEBUG,
+    LOG_LEVEL_INFO,
+    LOG_LEVEL_NOTICE,
+    LOG_LEVEL_WARNING,
+    LOG_LEVEL_ERROR
+};
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 /* `process` is kept ("master", "worker 3"): at most 31 bytes are copied. */
@@ -42,7 +48,8 @@ struct log_field {
     };
 };
 
-#define LOG_INT(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_INT, .integer = (int64_t)(v)})
+#define LOG_INT(k, v)                                                                              \
+    ((struct log_field){.key = (k), .type = LOG_FIELD_INT, .integer = (int64_t)(v)})
 #define LOG_STR(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_STR, .string = (v)})
 #define LOG_REAL(k, v) ((struct log_field){.key = (k), .type = LOG_FIELD_REAL, .real = (v)})
 /* err: a positive errno or our negative -errno; written as error="text". */
@@ -50,7 +57,8 @@ struct log_field {
 
 const char *log_strerror(int err);
 
-void log_write(enum log_level level, const char *message, const struct log_field *fields, int count);
+void log_write(enum log_level level, const char *message, const struct log_field *fields,
+               int count);
 
 /* The array always holds one dummy so that no-field calls stay valid C. */
 #define LOG_AT(level, message, ...)                                                                \

@@ -23,28 +23,41 @@
 /* X(id, enum, Prometheus family without "muster_", label or "", help) */
 #define METRICS_COUNTERS(X)                                                                        \
     X(0, CONNECTIONS_ACCEPTED, "connections_accepted_total", "", "Connections accepted.")          \
-    X(1, CONNECTIONS_CLOSED, "connections_closed_total", "", "Connections closed, for any reason.")\
-    X(2, ACCEPT_ERRORS, "accept_errors_total", "", "accept(2) calls that failed, but for no connection waiting.") \
-    X(3, ACCEPT_PAUSES, "accept_pauses_total", "", "Times accepting was paused at max_connections or for want of descriptors.") \
+    X(1, CONNECTIONS_CLOSED, "connections_closed_total", "",                                       \
+      "Connections closed, for any reason.")                                                       \
+    X(2, ACCEPT_ERRORS, "accept_errors_total", "",                                                 \
+      "accept(2) calls that failed, but for no connection waiting.")                               \
+    X(3, ACCEPT_PAUSES, "accept_pauses_total", "",                                                 \
+      "Times accepting was paused at max_connections or for want of descriptors.")                 \
     X(4, BYTES_RECEIVED, "http_received_bytes_total", "", "Bytes read from clients.")              \
     X(5, BYTES_SENT, "http_sent_bytes_total", "", "Bytes written to clients.")                     \
-    X(6, HTTP_REQUESTS, "http_requests_answered_total", "", "Requests answered, whatever the status.") \
-    X(7, HTTP_ABORTED, "http_requests_aborted_total", "", "Requests whose client went away before the answer was complete.") \
-    X(8, TIMEOUT_HEADER, "http_timeouts_total", "phase=\"header\"", "Connections cut at a deadline.") \
+    X(6, HTTP_REQUESTS, "http_requests_answered_total", "",                                        \
+      "Requests answered, whatever the status.")                                                   \
+    X(7, HTTP_ABORTED, "http_requests_aborted_total", "",                                          \
+      "Requests whose client went away before the answer was complete.")                           \
+    X(8, TIMEOUT_HEADER, "http_timeouts_total", "phase=\"header\"",                                \
+      "Connections cut at a deadline.")                                                            \
     X(9, TIMEOUT_BODY, "http_timeouts_total", "phase=\"body\"", "")                                \
     X(10, TIMEOUT_KEEPALIVE, "http_timeouts_total", "phase=\"keepalive\"", "")                     \
     X(11, TIMEOUT_WRITE, "http_timeouts_total", "phase=\"write\"", "")                             \
     X(12, TIMEOUT_REQUEST, "http_timeouts_total", "phase=\"request\"", "")                         \
-    X(13, HTTP_PARSE_ERRORS, "http_parse_errors_total", "", "Requests refused because they were malformed or over a limit.") \
+    X(13, HTTP_PARSE_ERRORS, "http_parse_errors_total", "",                                        \
+      "Requests refused because they were malformed or over a limit.")                             \
     X(14, DRAIN_CUT, "drain_cut_connections_total", "", "Connections cut at a drain deadline.")    \
-    X(15, ACCESS_LOG_DROPPED, "access_log_dropped_total", "", "Access log lines dropped because the log could not take them.") \
-    X(16, LOG_DROPPED, "log_dropped_total", "", "Log lines dropped because the log could not take them.") \
+    X(15, ACCESS_LOG_DROPPED, "access_log_dropped_total", "",                                      \
+      "Access log lines dropped because the log could not take them.")                             \
+    X(16, LOG_DROPPED, "log_dropped_total", "",                                                    \
+      "Log lines dropped because the log could not take them.")                                    \
     X(17, LOOP_TURNS, "loop_turns_total", "", "Turns of the event loop.")                          \
-    X(18, LOOP_BUSY_NS, "loop_busy_nanoseconds_total", "", "Time the event loop worked, not waited.") \
-    X(19, WEBSOCKET_MESSAGES_IN, "websocket_messages_total", "direction=\"in\"", "WebSocket messages.") \
+    X(18, LOOP_BUSY_NS, "loop_busy_nanoseconds_total", "",                                         \
+      "Time the event loop worked, not waited.")                                                   \
+    X(19, WEBSOCKET_MESSAGES_IN, "websocket_messages_total", "direction=\"in\"",                   \
+      "WebSocket messages.")                                                                       \
     X(20, WEBSOCKET_MESSAGES_OUT, "websocket_messages_total", "direction=\"out\"", "")             \
-    X(21, CPU_USER_US, "cpu_user_microseconds_total", "", "Processor time in user mode, as the process sees it.") \
-    X(22, CPU_SYSTEM_US, "cpu_system_microseconds_total", "", "Processor time in kernel mode, as the process sees it.")
+    X(21, CPU_USER_US, "cpu_user_microseconds_total", "",                                          \
+      "Processor time in user mode, as the process sees it.")                                      \
+    X(22, CPU_SYSTEM_US, "cpu_system_microseconds_total", "",                                      \
+      "Processor time in kernel mode, as the process sees it.")
 
 #define METRICS_GAUGES(X)                                                                          \
     X(0, CONNECTIONS_ACTIVE, "Connections open now.")                                              \
@@ -57,7 +70,8 @@
     X(7, BUFFERS_BORROWED, "Connection buffers in use.")
 
 #define METRICS_HISTOGRAMS(X)                                                                      \
-    X(0, REQUEST_DURATION, "http_request_duration_seconds", "From the first byte of a request to the last of its answer.")
+    X(0, REQUEST_DURATION, "http_request_duration_seconds",                                        \
+      "From the first byte of a request to the last of its answer.")
 
 #define METRICS_ENUM_COUNTER(id, name, family, label, help) METRIC_##name = (id),
 #define METRICS_ENUM_GAUGE(id, name, help) GAUGE_##name = (id),
@@ -75,8 +89,9 @@ enum {
 struct metrics {
     uint64_t counter[METRIC_COUNTER_COUNT];
     int64_t gauge[METRIC_GAUGE_COUNT];
-    uint64_t status[METRICS_STATUS_COUNT];      /* answers by HTTP status */
-    uint64_t slot_accepted[METRICS_SLOT_COUNT]; /* connections by the slot whose socket they came from */
+    uint64_t status[METRICS_STATUS_COUNT]; /* answers by HTTP status */
+    uint64_t
+        slot_accepted[METRICS_SLOT_COUNT]; /* connections by the slot whose socket they came from */
     struct histogram histogram[METRIC_HISTOGRAM_COUNT];
 };
 

@@ -8,10 +8,13 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 enum { SPARE_FILES = 64 }; /* control socket, logs, documents, files being sent */
@@ -122,6 +125,20 @@ static int become(const struct config *config, char *error, size_t size)
     return 0;
 }
 
+/* A service manager may have given some to the master (a port below 1024): a
+ * worker uses sockets that are open already. Root in its own right keeps them:
+ * that was asked for. */
+static int drop_capabilities(void)
+{
+    if (geteuid() == 0)
+        return 0;
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3];
+    memset(none, 0, sizeof(none));
+    (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+    return (int)syscall(SYS_capset, &head, none);
+}
+
 int privileges_drop(const struct config *config, char *error, size_t error_size)
 {
     if (geteuid() == 0) {
@@ -129,6 +146,8 @@ int privileges_drop(const struct config *config, char *error, size_t error_size)
         if (err != 0)
             return err;
     }
+    if (drop_capabilities() != 0)
+        return fail(error, error_size, errno, "capset", "no capabilities");
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return fail(error, error_size, errno, "prctl", "PR_SET_NO_NEW_PRIVS");
     /* Changing the user clears it, and without it there is no core dump and no debugger. */
