@@ -39,8 +39,8 @@ static int add_files(struct handlers *handlers, const struct config_route *route
     if (files == NULL)
         return -errno;
     handlers->files[handlers->files_count++] = files;
-    return router_add(handlers->router, slice_from_str(route->path), ROUTE_READ, 0, files_handle,
-                      files);
+    return router_add(handlers->router, slice_from_str(route->path), ROUTE_READ, ROUTE_BELOW,
+                      files_handle, files);
 }
 
 static int add_configured(struct handlers *handlers, char *error, size_t error_size)
@@ -87,10 +87,13 @@ static int add_views(struct handlers *handlers)
 
 static int add_built_in(struct handlers *handlers)
 {
-    int err = router_add(handlers->router, SLICE_LITERAL("/"), ROUTE_READ, 0,
-                         handlers_answer_demo_page, NULL);
-    if (err != 0 && err != -EEXIST)
-        return err;
+    /* The page makes room for whatever the configuration puts at "/". */
+    if (router_find(handlers->router, SLICE_LITERAL("/")) == NULL) {
+        int err = router_add(handlers->router, SLICE_LITERAL("/"), ROUTE_READ, 0,
+                             handlers_answer_demo_page, NULL);
+        if (err != 0)
+            return err;
+    }
     return add_views(handlers);
 }
 

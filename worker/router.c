@@ -139,7 +139,7 @@ int router_add(struct router *router, struct slice path, uint32_t methods, uint3
     }
     memcpy(copy, path.ptr, path.len);
     route->path = slice_from(copy, path.len);
-    route->prefix = path.len > 1 && path.ptr[path.len - 1] == '/';
+    route->prefix = path.ptr[path.len - 1] == '/' && (path.len > 1 || (flags & ROUTE_BELOW) != 0);
     route->flags = flags;
     route->methods = methods;
     route->handler = handler;

@@ -33,6 +33,7 @@ enum { ROUTE_READ = ROUTE_METHOD(HTTP_GET) | ROUTE_METHOD(HTTP_HEAD) };
 enum route_flags {
     ROUTE_JSON = 1,  /* errors are told in JSON */
     ROUTE_LATER = 2, /* the handler may answer later */
+    ROUTE_BELOW = 4, /* "/" is a prefix too, of everything */
 };
 
 struct route {
@@ -50,8 +51,8 @@ struct router;
 MUST_USE struct router *router_new(void); /* NULL without memory */
 void router_free(struct router **router);
 
-/* A path that ends in "/" and is longer than that is a prefix; every other is
- * exact. 0, -EEXIST when the path is there already, -EINVAL when it does not
+/* A path that ends in "/" is a prefix, "/" itself only with ROUTE_BELOW; every
+ * other is exact. 0, -EEXIST when the path is there already, -EINVAL when it does not
  * begin with "/", -ENOMEM. */
 MUST_USE int router_add(struct router *router, struct slice path, uint32_t methods, uint32_t flags,
                         route_handler *handler, void *context);

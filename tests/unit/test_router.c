@@ -72,6 +72,41 @@ static void test_finding(void **state)
     router_free(&router);
 }
 
+/* "/" for all that has no route of its own. */
+static void test_root_as_prefix(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path;
+        const char *route; /* NULL: none */
+    } cases[] = {
+        {"/", "/"},
+        {"/f.txt", "/"},
+        {"/sub/x", "/"},
+        {"/health", "/health"},
+        {"/health/none", "/"},
+        {"/files/x", "/files/"},
+        {"", NULL},
+        {"*", NULL},
+    };
+    struct router *router = router_new();
+    assert_non_null(router);
+    assert_int_equal(router_add(router, SLICE_LITERAL("/"), ROUTE_READ, ROUTE_BELOW, handler, NULL),
+                     0);
+    assert_int_equal(router_add(router, SLICE_LITERAL("/"), ROUTE_READ, ROUTE_BELOW, handler, NULL),
+                     -EEXIST);
+    assert_int_equal(add(router, "/files/"), 0);
+    assert_int_equal(add(router, "/health"), 0);
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++) {
+        const struct route *route = router_find(router, slice_from_str(cases[i].path));
+        if (cases[i].route == NULL)
+            assert_null(route);
+        else
+            assert_true(route != NULL && slice_equal_str(route->path, cases[i].route));
+    }
+    router_free(&router);
+}
+
 static void test_refusing(void **state)
 {
     (void)state;
@@ -126,9 +161,8 @@ static void test_allow(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finding),
-        cmocka_unit_test(test_refusing),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_finding),  cmocka_unit_test(test_root_as_prefix),
+        cmocka_unit_test(test_refusing), cmocka_unit_test(test_many),
         cmocka_unit_test(test_allow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Connections that end, wait or ask in ways of their own, against a running cluster."""
+import pytest
+from conftest import Factory
+
+
+@pytest.fixture(scope="module")
+def root_cluster():
+    factory = Factory()
+    cluster = factory(start=False, workers=1)
+    files = cluster.dir / "files"
+    (files / "sub").mkdir(parents=True)
+    (files / "index.html").write_text("index\n")
+    (files / "f.txt").write_text("file\n")
+    (files / "sub" / "x").write_text("below\n")
+    (files / "metrics").write_text("not this\n")
+    cluster.config[("route", "/")] = {"root": files}
+    yield cluster.start()
+    factory.close()
+
+
+@pytest.mark.parametrize("path, status, body", [
+    ("/", 200, "index\n"), ("/f.txt", 200, "file\n"), ("/sub/x", 200, "below\n"),
+    ("/sub", 301, None), ("/sub/none", 404, None), ("/health/none", 404, None),
+    ("/hello", 200, "hello\n"), ("/health", 200, None), ("/metrics", 200, None),
+    ("/api/health", 200, None),
+])
+def test_a_directory_at_the_root(root_cluster, path, status, body):
+    """It answers for everything that has no other answer, and for nothing else."""
+    answer = root_cluster.get(path)
+    assert answer.status == status
+    assert body is None or answer.text == body
+    assert path not in ("/health", "/metrics", "/api/health") or answer.headers["ETag"] is None
+
+
+def test_a_target_without_a_path(root_cluster):
+    with root_cluster.connect() as connection:
+        connection.send(b"GET http://x HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.read_response().text == "index\n"
+
+
+def test_a_text_at_the_root(make_cluster):
+    cluster = make_cluster(sections={("route", "/"): {"text": "root\n"}})
+    assert cluster.get("/").text == "root\n"
+    assert cluster.get("/f.txt").status == 404
