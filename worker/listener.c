@@ -11,6 +11,7 @@
 #include <event2/event_struct.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -109,13 +110,17 @@ int listeners_count(const struct listeners *set)
 
 /* ---- polling ---- */
 
+static bool is_assigned(const struct listeners *set, const struct group *group,
+                        const struct listener *listener)
+{
+    return group->kind == LISTENER_SHARED ? set->any_assigned
+                                          : slot_set_has(&set->assigned, listener->slot);
+}
+
 static bool is_wanted(const struct listeners *set, const struct group *group,
                       const struct listener *listener)
 {
-    if (set->paused)
-        return false;
-    return group->kind == LISTENER_SHARED ? set->any_assigned
-                                          : slot_set_has(&set->assigned, listener->slot);
+    return !set->paused && is_assigned(set, group, listener);
 }
 
 static void poll_socket(struct listener *listener, bool wanted)
@@ -357,18 +362,35 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
     conns_accept_end(set->parts.conns);
 }
 
-void listeners_finish(struct listeners *set)
+static bool has_queued(const struct listener *listener)
+{
+    struct pollfd queue = {.fd = listener->fd, .events = POLLIN};
+    return poll(&queue, 1, 0) > 0 && (queue.revents & POLLIN) != 0;
+}
+
+/* True when nothing is left in the queue that this worker could take later. */
+static bool empty_queue(struct listener *listener)
+{
+    struct listeners *set = listener->set;
+    for (int n = 0; n < FINISH_BATCHES && !set->paused; n++) {
+        int count = accept_batch(listener);
+        conns_accept_end(set->parts.conns);
+        if (count == 0)
+            break;
+    }
+    return !set->paused || !has_queued(listener);
+}
+
+bool listeners_finish(struct listeners *set)
 {
     for (int g = 0; g < CONTRACT_MAX_GROUPS; g++) {
         struct group *group = &set->group[g];
         for (int i = 0; i < group->count; i++) {
             struct listener *listener = group->sockets[i];
-            for (int n = 0; n < FINISH_BATCHES && listener != NULL && listener->polled; n++) {
-                if (accept_batch(listener) == 0)
-                    break;
-                conns_accept_end(set->parts.conns);
-            }
+            if (listener != NULL && is_assigned(set, group, listener) && !empty_queue(listener))
+                return false;
         }
     }
     close_all(set);
+    return true;
 }

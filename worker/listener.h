@@ -47,7 +47,8 @@ const struct slot_set *listeners_assigned(const struct listeners *listeners);
 void listeners_room(struct listeners *listeners);
 bool listeners_paused(const struct listeners *listeners);
 
-/* Accepts what waits in the assigned sockets, then closes all. */
-void listeners_finish(struct listeners *listeners);
+/* Accepts what waits in the assigned sockets, then closes all. False: accepting
+ * is paused while connections wait, so nothing was closed; to be called again. */
+MUST_USE bool listeners_finish(struct listeners *listeners);
 
 #endif

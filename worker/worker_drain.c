@@ -8,7 +8,7 @@
 
 #include <event2/event.h>
 
-enum { LAST_WORDS_MS = 200 };
+enum { LAST_WORDS_MS = 200, FINISH_AGAIN_MS = 50 };
 
 void worker_end(struct worker *worker, int exit_status)
 {
@@ -46,7 +46,11 @@ static void on_grace_over(evutil_socket_t fd, short what, void *context)
     loop_enter(&worker->loop);
     if (worker->state != WORKER_DRAINING || worker->listening_ended)
         return;
-    listeners_finish(worker->listeners);
+    /* Closing would reset what waits for room in here; the deadline ends the waiting. */
+    if (!listeners_finish(worker->listeners)) {
+        worker_arm(worker, &worker->grace_timer, FINISH_AGAIN_MS);
+        return;
+    }
     worker->listening_ended = true;
     worker_say_closed(worker);
     worker_check_drained(worker);

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Connections that end, wait or ask in ways of their own, against a running cluster."""
+import signal
+
+import harness
 import pytest
 from conftest import Factory
 
@@ -43,3 +46,28 @@ def test_a_text_at_the_root(make_cluster):
     cluster = make_cluster(sections={("route", "/"): {"text": "root\n"}})
     assert cluster.get("/").text == "root\n"
     assert cluster.get("/f.txt").status == 404
+
+
+@pytest.mark.limit(60)
+def test_stopping_answers_what_waits_for_room(make_cluster):
+    """A worker at its limit of connections takes the others from the queue as it gets room."""
+    cluster = make_cluster(workers=1, max_connections=1, drain_delay="300ms", drain_timeout="20s")
+    first = cluster.connect()
+    first.send(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\nPOST /hello HTTP/1.1\r\nHost: x\r\n"
+               b"Content-Length: 5\r\n\r\nab")
+    assert first.read_response().status == 200
+    queued = [cluster.connect() for _ in range(3)]
+    for connection in queued:
+        connection.send(b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n")
+    watch = harness.Watch()
+    cluster.send_signal(signal.SIGTERM)
+    harness.wait_until(lambda: watch.seconds > 1.0, what="the grace period is over")
+    first.send(b"cde")
+    assert first.read_response().status == 405
+    for connection in queued:
+        answer = connection.read_response()
+        assert answer.status == 200 and answer.headers["Connection"] == "close"
+        connection.close()
+    first.close()
+    assert cluster.wait_exit() == 0
+    assert watch.seconds < 8 * harness.PATIENCE
