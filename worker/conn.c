@@ -212,7 +212,7 @@ void conns_drain(struct conns *set, int64_t idle_grace_ms)
 static int64_t in_flight(const struct conns *set)
 {
     return set->state_count[CONN_BODY] + set->state_count[CONN_WAITING] +
-           set->state_count[CONN_WRITING];
+           set->state_count[CONN_WRITING] + set->state_count[CONN_YIELDING];
 }
 
 int64_t conns_cut(struct conns *set)

@@ -62,6 +62,7 @@ void conn_choose_deadline(struct conn *conn)
         conn_set_deadline(conn, request_ns);
         break;
     case CONN_WRITING:
+    case CONN_YIELDING:
         conn_set_deadline(conn, now_ns + set->write_timeout_ns);
         break;
     case CONN_LINGERING:
@@ -118,6 +119,9 @@ static void on_deadline(struct conn *conn)
     case CONN_WRITING:
         if (!conn_extend_write(conn))
             time_out(conn, METRIC_TIMEOUT_WRITE, 0, NULL);
+        break;
+    case CONN_YIELDING: /* no room in the socket: a case for WRITING and its rules */
+        conn_take_turn(conn);
         break;
     case CONN_LINGERING:
         conn_close(conn);

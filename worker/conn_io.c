@@ -70,7 +70,8 @@ void conn_settle(struct conn *conn)
         return;
     }
     conn_choose_deadline(conn);
-    if (conn->state == CONN_WRITING)
+    /* The loop does not block before the turn of one that yields: it has room to write. */
+    if (conn->state == CONN_WRITING || conn->state == CONN_YIELDING)
         conn_watch(conn, EV_WRITE);
     else
         conn_watch(conn, conn->state == CONN_WAITING ? 0 : EV_READ);
@@ -134,21 +135,30 @@ void conn_process(struct conn *conn, const char *bytes, size_t len)
     struct conns *set = conn->set;
     struct outbox *outbox = &set->outbox;
     enum output_result result = OUTPUT_DONE;
+    const uint64_t *bytes_sent = &set->metrics->counter[METRIC_BYTES_SENT];
+    uint64_t sent_before = *bytes_sent;
+    uint32_t answers = 0;
     size_t used = 0;
     bool more, queued = false;
     do {
         if (len > used)
             used += exchange_feed(conn, bytes + used, len - used);
         more = outbox->full;
+        answers += outbox->answer_count - outbox->answer_base;
         queued = conn->state != CONN_BODY && output_queue(conn);
         if (!queued)
             result = output_flush(conn);
     } while (more && result == OUTPUT_DONE && conn->ending == CONN_STAYS &&
-             conn->state <= CONN_BODY);
+             conn->state <= CONN_BODY && answers < TURN_ANSWERS &&
+             *bytes_sent - sent_before < TURN_BYTES);
 
     if (result != OUTPUT_FAILED && conn->ending == CONN_STAYS &&
         keep_input(conn, bytes + used, len - used) != 0)
         result = OUTPUT_FAILED;
+    /* The outbox was full in front of what is left: it is not the beginning of a request. */
+    if (more && used < len && result == OUTPUT_DONE && conn->ending == CONN_STAYS &&
+        conn->state == CONN_IDLE)
+        conn_enter(conn, CONN_YIELDING);
     if (!queued)
         after_flush(conn, result);
 }
@@ -259,6 +269,13 @@ static void continue_writing(struct conn *conn)
         conn_settle(conn);
 }
 
+void conn_take_turn(struct conn *conn)
+{
+    conn_enter(conn, CONN_IDLE);
+    conns_make_room(conn->set);
+    conn_process(conn, conn->in->data, conn->in->len);
+}
+
 /* All that the peer will ever send has been read: there will be no other
  * event to learn that from. */
 static void read_last(struct conn *conn)
@@ -287,6 +304,9 @@ static void on_event(evutil_socket_t fd, short what, void *context)
         break;
     case CONN_WRITING:
         continue_writing(conn);
+        break;
+    case CONN_YIELDING:
+        conn_take_turn(conn);
         break;
     case CONN_LINGERING:
         read_lingering(conn);

@@ -33,7 +33,9 @@
  *                               +---------+   (from any state)    +-----------+
  *
  * A request that arrives whole and is answered at once goes from IDLE to IDLE
- * without passing through any other state. CLOSED is reached from everywhere.
+ * without passing through any other state. One that has had its share of a turn
+ * goes from IDLE to YIELDING, and back in the next. CLOSED is reached from
+ * everywhere.
  * X(NAME, name, list it is kept in)
  */
 #define CONN_STATES(X)                                                                             \
@@ -42,6 +44,7 @@
     X(BODY, "body", BUSY)              /* `in` holds the head, the body is skipped as it comes */  \
     X(WAITING, "waiting", BUSY)        /* a handler answers later; nothing is read */              \
     X(WRITING, "writing", BUSY)        /* `out` waits for the client; nothing is read */           \
+    X(YIELDING, "yielding", BUSY)      /* `in` holds requests for the next turn */                 \
     X(LINGERING, "lingering", CLOSING) /* answered and shut down, input is thrown away */          \
     X(CLOSED, "closed", CLOSING)
 #define CONN_ENUM_STATE(name, text, list) CONN_##name,
@@ -64,6 +67,9 @@ enum {
     OUTBOX_ROOM = EXCHANGE_INLINE_BODY + 8 * 1024, /* what one answer may put into it */
     OUTBOX_ANSWERS = 1024,
     OUTBOX_PARTS = 512,
+    /* What one connection may do before the others have their turn. */
+    TURN_ANSWERS = 256,
+    TURN_BYTES = 512 * 1024,
     LINGER_BYTES = 64 * 1024,
     LINGER_MS = 2000,
     OUTPUT_MIN_PROGRESS = 1024, /* bytes a client must take to put its write deadline off */
@@ -225,6 +231,8 @@ bool conn_read(struct conn *conn);
 /* Processes `len` bytes (in the read buffer or in conn->in), keeps what is left
  * over, sends the answers or queues them for the end of the turn. */
 void conn_process(struct conn *conn, const char *bytes, size_t len);
+/* Goes on with the requests of a connection that has yielded. */
+void conn_take_turn(struct conn *conn);
 /* A client that is slow but takes something gets more time to take the rest. */
 bool conn_extend_write(struct conn *conn);
 /* Before anything is answered: makes room in the outbox. */

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 enum {
-    TURN_BYTES = 512 * 1024, /* what one connection may send before the others have their turn */
     SENDFILE_BYTES = 256 * 1024,
 };
 
@@ -57,7 +56,8 @@ void outbox_add_answer(struct conn *conn, int status, int64_t body_bytes)
     answer->status = (uint16_t)status;
     answer->minor_version = conn->minor_version;
     answer->logged = access_log_wants(set->parts.access_log);
-    if (outbox->answer_count == OUTBOX_ANSWERS || OUTBOX_SIZE - outbox->len < OUTBOX_ROOM)
+    if (outbox->answer_count == OUTBOX_ANSWERS || OUTBOX_SIZE - outbox->len < OUTBOX_ROOM ||
+        outbox->answer_count - outbox->answer_base == TURN_ANSWERS)
         outbox->full = true;
     if (!answer->logged)
         return;
