@@ -49,7 +49,7 @@ void conn_close(struct conn *conn)
         set->metrics->counter[METRIC_HTTP_ABORTED]++;
         conn->wait->on_cancel(conn->wait);
         conn->wait = NULL;
-    } else if (conn->state == CONN_BODY) {
+    } else if (conn->state == CONN_BODY || conn->body_next) {
         set->metrics->counter[METRIC_HTTP_ABORTED]++;
     }
     if (conn->watched != 0)

@@ -117,11 +117,8 @@ static void after_flush(struct conn *conn, enum output_result result)
         return;
     }
     if (result == OUTPUT_PENDING) {
-        if (conn->state == CONN_BODY && conn->ending == CONN_STAYS) {
-            /* Half of a "100 Continue". */
-            conn_close(conn);
-            return;
-        }
+        /* Then it is "100 Continue" that waits. */
+        conn->body_next = conn->state == CONN_BODY && conn->ending == CONN_STAYS;
         if (conn->ending != CONN_STAYS)
             pool_return(&conn->set->pool, &conn->in);
         conn_enter(conn, CONN_WRITING);
@@ -259,6 +256,12 @@ static void continue_writing(struct conn *conn)
         return;
     case OUTPUT_DONE:
         break;
+    }
+    if (conn->body_next) {
+        conn->body_next = false;
+        conn_enter(conn, CONN_BODY);
+        conn_settle(conn);
+        return;
     }
     conn_enter(conn, CONN_IDLE);
     conn->started_ns = conn->set->loop->now_ns;

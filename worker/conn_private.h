@@ -167,6 +167,7 @@ struct conn {
     bool queued;     /* has a part in the outbox */
     bool unread;     /* there may be more to read than was read */
     bool peer_done;  /* the peer will send no more */
+    bool body_next;  /* what is being written asks for the body: BODY follows */
 
     /* Of the request that is being answered. */
     uint8_t method; /* enum http_method */

@@ -449,6 +449,45 @@ static void test_expect_continue(void **state)
     buf_fini(&out);
 }
 
+/* The client has not taken what it was sent before, so "100 Continue" has to wait. */
+static void test_expect_continue_with_full_socket(void **state)
+{
+    (void)state;
+    static const char page[] = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    static const char head[] = "POST /target HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n"
+                               "Content-Length: 4\r\n\r\n";
+    struct buf out;
+    buf_init(&out, 0);
+    int waited = 0;
+    for (int pages = 0; waited == 0; pages++) {
+        assert_in_range(pages, 0, 100);
+        buf_reset(&out);
+        start_server(ACCESS_LOG_ALL, 0);
+        int fd = open_client_with_buffer(1);
+        for (int i = 0; i < pages; i++) {
+            send_all(fd, page, sizeof(page) - 1);
+            turn();
+        }
+        assert_int_equal(server.metrics.counter[METRIC_HTTP_REQUESTS], pages);
+        uint64_t sent_before = server.metrics.counter[METRIC_BYTES_SENT];
+        send_all(fd, head, sizeof(head) - 1);
+        turn();
+        waited = server.metrics.counter[METRIC_BYTES_SENT] == sent_before;
+        assert_false(settle(fd, &out));
+        assert_int_equal(count(&out, "HTTP/1.1 100 Continue\r\n\r\n"), 1);
+        send_all(fd, "body", 4);
+        assert_false(settle(fd, &out));
+        assert_int_equal(count(&out, "POST /target\n"), 1);
+        assert_int_equal(count(&out, "HTTP/1.1 200 OK\r\n"), pages + 1);
+        (void)close(fd);
+        turn();
+        assert_int_equal(conns_count(server.conns), 0);
+        assert_int_equal(server.metrics.counter[METRIC_HTTP_ABORTED], 0);
+        stop_server();
+    }
+    buf_fini(&out);
+}
+
 /* However much one client has sent, the others have their turn after a share of it. */
 static void test_pipelining_yields(void **state)
 {
@@ -890,6 +929,7 @@ int main(void)
         cmocka_unit_test(test_large_head_with_body),
         cmocka_unit_test(test_large_body),
         cmocka_unit_test(test_expect_continue),
+        cmocka_unit_test(test_expect_continue_with_full_socket),
         cmocka_unit_test(test_pipelining_yields),
         cmocka_unit_test(test_backpressure),
         cmocka_unit_test(test_body_behind_waiting_answers),
