@@ -70,7 +70,7 @@ enum {
     /* What one connection may do before the others have their turn. */
     TURN_ANSWERS = 256,
     TURN_BYTES = 512 * 1024,
-    LINGER_BYTES = 64 * 1024,
+    LINGER_BYTES = 4 * 1024 * 1024,
     LINGER_MS = 2000,
     OUTPUT_MIN_PROGRESS = 1024, /* bytes a client must take to put its write deadline off */
 };

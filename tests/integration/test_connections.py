@@ -71,3 +71,11 @@ def test_stopping_answers_what_waits_for_room(make_cluster):
     first.close()
     assert cluster.wait_exit() == 0
     assert watch.seconds < 8 * harness.PATIENCE
+
+
+def test_a_client_that_sends_all_of_a_refused_body_reads_the_refusal(make_cluster):
+    cluster = make_cluster(workers=1, http={"max_body_bytes": "64k"})
+    with cluster.connect() as connection:
+        answer = connection.request("POST", "/hello", body=b"x" * (3 << 20))
+        assert answer.status == 413
+        assert connection.at_end()
