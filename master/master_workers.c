@@ -223,6 +223,7 @@ static void on_leaving(struct master *master, struct worker *worker)
                LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid));
     worker->replace = true;
     worker->leaving = true;
+    worker->ending = DEATH_RESTART; /* it may be gone before its successor is ready */
     master_reconcile_soon(master);
 }
 
