@@ -99,4 +99,5 @@ def test_sigterm_to_one_worker_drops_nothing(make_cluster, load):
         harness.wait_until(lambda: not harness.process_alive(pid), 10, "the old worker is gone")
     report = client.stop()
     assert report["failure_count"] == 0, harness.failures_text(report)
-    assert {worker["last_exit"]["reason"] for worker in cluster.workers().values()} == {"restart"}
+    reasons = {worker["last_exit"]["reason"] for worker in cluster.workers().values()}
+    assert reasons == {"restart"}

@@ -190,6 +190,7 @@ def test_musterctl_shows_and_restarts(cluster):
     pid = cluster.worker_pid(1)
     assert cluster.musterctl("restart", "1").returncode == 0
     cluster.wait_replaced(1, pid)
+    harness.wait_until(lambda: obituaries(cluster, 1), 10, "the old worker has gone")
     assert obituaries(cluster, 1)[0]["reason"] == "restart"
     assert cluster.musterctl("restart", "77").returncode != 0
 
