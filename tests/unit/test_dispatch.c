@@ -26,7 +26,7 @@ static void put_u32(uint8_t *at, uint32_t value)
 static uint32_t load(const uint8_t *packet, uint32_t k, unsigned size)
 {
     uint32_t value = 0, at = k - (uint32_t)SKF_NET_OFF;
-    assert_non_null(packet);
+    CHECK(packet != NULL);
     for (unsigned i = 0; i < size; i++)
         value = value << 8 | packet[at + i];
     return value;
@@ -50,7 +50,7 @@ static uint32_t run(const struct dispatch_program *program, uint32_t random, con
             assert_int_not_equal(in->k, 0);
             a %= in->k;
             break;
-        case BPF_ALU | BPF_ADD | BPF_K:
+        case BPF_ALU | BPF_ADD: /* BPF_K is 0 */
             a += in->k;
             break;
         case BPF_JMP | BPF_JGE | BPF_K:
