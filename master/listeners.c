@@ -173,10 +173,14 @@ static int in_use(const struct endpoint *endpoint, char *error, size_t error_siz
         ntohs(family == AF_INET ? endpoint->address.v4.sin_port : endpoint->address.v6.sin6_port);
     if (!port_holder_describe(family, port, holder, sizeof(holder)))
         (void)snprintf(holder, sizeof(holder), "a process that this user may not see");
-    (void)snprintf(error, error_size,
-                   "cannot listen on %s: address already in use, held by %s; stop it, or choose "
-                   "another port (listen { port = ... }, or the variable PORT)",
-                   address, holder);
+    /* The names of worker processes (worker/main.c). */
+    bool orphan = strstr(holder, "(muster-w") != NULL;
+    (void)snprintf(error, error_size, "cannot listen on %s: address already in use, held by %s; %s",
+                   address, holder,
+                   orphan ? "a worker whose master was killed leaves after orphan_timeout, or on "
+                            "SIGTERM"
+                          : "stop it, or choose another port (listen { port = ... }, or the "
+                            "variable PORT)");
     return -EADDRINUSE;
 }
 

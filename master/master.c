@@ -201,6 +201,10 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         master_end_manual(master, "its time is over");
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
+    if (master->steer_failed) {
+        master->steered = (struct slot_set){0};
+        master_reconcile_soon(master);
+    }
     tell_service_manager(master, now_ms);
     if (getpid() == 1)
         reap_orphans(master);

@@ -99,8 +99,10 @@ static void steer(struct master *master, const struct slot_set *slots)
 {
     int err = listeners_steer(&master->listeners, slots, master->roster->slot_count);
     if (err != 0)
-        log_error("cannot steer new connections", LOG_ERR(err));
+        log_error("cannot steer new connections, trying again in a second", LOG_ERR(err));
+    /* Recorded all the same, or every plan would try again; the tick does. */
     master->steered = *slots;
+    master->steer_failed = err != 0;
 }
 
 static void carry_out_one(struct master *master, const struct policy_action *action, int64_t now_ms)

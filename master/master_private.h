@@ -63,6 +63,7 @@ struct master {
     struct policy_rules rules;
     struct policy_plan plan;
     struct slot_set steered;
+    bool steer_failed; /* the kernel refused the program for `steered` */
     uint64_t assign_epoch;
     struct event *reconcile; /* due when the plan may have changed */
     struct event *tick;      /* once a second */
