@@ -34,12 +34,24 @@
  * one of its kind need not be delivered.
  *
  * When the connection breaks, a worker keeps serving and connects again with a
- * HELLO that tells what it is doing (HELLO_STATE, HELLO_SLOTS, HELLO_EPOCH).
+ * HELLO that tells what it is doing (FIELD_STATE, FIELD_SLOTS, FIELD_EPOCH),
+ * followed by METRICS. A master that is new calls the roll: it asks one of them
+ * for the listening sockets that all hold.
+ *
+ *        | HELLO, METRICS                      |
+ *        |------------------------------------>|
+ *        |        WELCOME, BOARD, CALL         |
+ *        |<------------------------------------|
+ *        | SOCKETS group, first slot, sockets  |   the last one with FIELD_LAST
+ *        |------------------------------------>|
+ *
+ * Versions: 2 added BOARD, KEEP, CALL and SOCKETS. A worker of version 1 has no
+ * board (its reports are all that is heard of it) and cannot answer CALL.
  */
 #ifndef MUSTER_CONTRACT_H
 #define MUSTER_CONTRACT_H
 
-#define CONTRACT_VERSION 1
+#define CONTRACT_VERSION 2
 #define CONTRACT_VERSION_OLDEST 1 /* the oldest that this build still talks to */
 
 enum {
@@ -59,6 +71,7 @@ enum {
     X(4, METRICS)                                                                                  \
     X(5, QUERY)                                                                                    \
     X(6, GOODBYE) /* the drain is over; the process exits next */                                  \
+    X(7, SOCKETS) /* answers CALL: as LISTENERS, the other way round */                            \
     /* master to worker */                                                                         \
     X(32, WELCOME)                                                                                 \
     X(33, REFUSED) /* why HELLO was not accepted; the worker exits */                              \
@@ -67,7 +80,10 @@ enum {
     X(36, STATE)                                                                                   \
     X(37, DRAIN)                                                                                   \
     X(38, LOGS)                                                                                    \
-    X(39, REPLY)
+    X(39, REPLY)                                                                                   \
+    X(40, CALL)  /* send back the listening sockets */                                             \
+    X(41, BOARD) /* one descriptor: the page to beat in (common/board.h) */                        \
+    X(42, KEEP)  /* one descriptor of a group, to be kept for the next master and not touched */
 
 #define CONTRACT_ENUM_MESSAGE(number, name) MESSAGE_##name = (number),
 enum message_type { CONTRACT_MESSAGES(CONTRACT_ENUM_MESSAGE) };
@@ -93,13 +109,16 @@ enum message_field {
     FIELD_STATUS = 17,     /* u32, an HTTP status */
     FIELD_TYPE = 18,       /* string, a Content-Type */
     FIELD_REASON = 19,     /* string, for people */
-    FIELD_TIMEOUT_MS = 20, /* u32, from now until what remains is cut (DRAIN) */
+    FIELD_TIMEOUT_MS = 20, /* u32, from now until what remains is cut (DRAIN; HELLO of a worker that
+                              drains) */
     FIELD_GRACE_MS = 21,   /* u32, how long to go on accepting (DRAIN) */
     FIELD_STOPPING = 22,  /* u32, 1: the cluster stops, listeners are to be closed (DRAIN), they are
                              closed (ASSIGNED) */
     FIELD_LOG_KINDS = 23, /* u32, bit set of 1 << enum log_kind: what the descriptors are (LOGS,
                              WELCOME), in that order */
     FIELD_OLDEST_MS = 24, /* u32 */
+    FIELD_LAST = 25,      /* u32, 1: no more of these follow (SOCKETS) */
+    FIELD_KEPT = 26,      /* u32, 1: what KEEP brought, not the socket of a slot (SOCKETS) */
 };
 
 /* Which sockets a listener group has. */

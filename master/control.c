@@ -238,6 +238,8 @@ static void on_message(struct peer *peer, const struct ipc_message *message)
     case MESSAGE_GOODBYE:
         callbacks->on_goodbye(context, peer->worker);
         break;
+    case MESSAGE_SOCKETS: /* nobody asked */
+        break;
     case MESSAGE_WELCOME:
     case MESSAGE_REFUSED:
     case MESSAGE_LISTENERS:
@@ -246,6 +248,9 @@ static void on_message(struct peer *peer, const struct ipc_message *message)
     case MESSAGE_DRAIN:
     case MESSAGE_LOGS:
     case MESSAGE_REPLY:
+    case MESSAGE_CALL:
+    case MESSAGE_BOARD:
+    case MESSAGE_KEEP:
         lose(peer, "a message that only a master sends");
         break;
     }

@@ -70,6 +70,7 @@ static bool was_asked(enum death_reason ending)
     switch (ending) {
     case DEATH_RESTART:
     case DEATH_RELOAD:
+    case DEATH_RECYCLE:
     case DEATH_SCALE_DOWN:
     case DEATH_SHUTDOWN:
         return true;

@@ -63,6 +63,7 @@ enum slot_state { SLOT_STATES(ROSTER_ENUM_SLOT) SLOT_STATE_COUNT };
     X(PROTOCOL, "protocol")           /* sent nonsense on the control socket */                    \
     X(RESTART, "restart")             /* somebody asked */                                         \
     X(RELOAD, "reload")               /* replaced by a new generation */                           \
+    X(RECYCLE, "recycle")             /* had its requests, its time or its memory */               \
     X(SCALE_DOWN, "scale_down")                                                                    \
     X(SHUTDOWN, "shutdown")
 #define ROSTER_ENUM_REASON(name, text) DEATH_##name,
