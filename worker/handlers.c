@@ -94,7 +94,9 @@ static int add_built_in(struct handlers *handlers)
         if (err != 0)
             return err;
     }
-    return add_views(handlers);
+    const struct handlers_parts *parts = &handlers->parts;
+    int err = parts->add_routes != NULL ? parts->add_routes(handlers->router, parts->loop) : 0;
+    return err != 0 ? err : add_views(handlers);
 }
 
 struct handlers *handlers_new(const struct handlers_parts *parts, char *error, size_t error_size)

@@ -20,15 +20,20 @@
 
 struct handlers;
 
+/* Adds the routes of a program that is built around the worker (tests do that).
+ * 0 or -errno; the context of a route must live as long as the worker. */
+typedef int route_adder(struct router *router, struct loop *loop);
+
 struct handlers_parts {
     const struct config *config;
-    const struct loop *loop;
+    struct loop *loop;
     const struct metrics *metrics; /* for the little that a worker knows by itself */
     struct response_common *common;
     struct documents *documents;
     const enum cluster_state *cluster_state;
     unsigned slot;
     uint64_t generation;
+    route_adder *add_routes; /* NULL: none */
 };
 
 /* NULL when a route cannot be served, with the reason in `error`. */

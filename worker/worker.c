@@ -115,6 +115,7 @@ static int build_serving(struct worker *worker)
         .cluster_state = &worker->cluster_state,
         .slot = worker->options.slot,
         .generation = worker->options.generation,
+        .add_routes = worker->options.add_routes,
     };
     worker->handlers = handlers_new(&handlers, error, sizeof(error));
     if (worker->handlers == NULL) {
