@@ -26,9 +26,15 @@ struct board {
     _Atomic int64_t connections; /* open now */
     _Atomic int64_t in_flight;   /* requests */
     _Atomic int64_t lag_ns;      /* longest turn, or lateness, of the last beat interval */
+    _Atomic int64_t interval_ns; /* how often it beats; 0: as the configuration says */
 };
 
 enum { BOARD_SIZE = 4096 };
+
+/* Nobody waits for anybody here, and each field means something by itself. */
+#define BOARD_SET(board, field, value)                                                             \
+    atomic_store_explicit(&(board)->field, (value), memory_order_relaxed)
+#define BOARD_GET(board, field) atomic_load_explicit(&(board)->field, memory_order_relaxed)
 
 /* A new board, all zeros: the memfd (close-on-exec, size sealed), or -errno. */
 MUST_USE int board_new(void);

@@ -322,8 +322,10 @@ static void free_children(struct roster *roster)
     struct worker *worker;
     if (roster == NULL)
         return;
-    TAILQ_FOREACH (worker, &roster->workers, in_roster)
+    TAILQ_FOREACH (worker, &roster->workers, in_roster) {
         child_free(&worker->child);
+        master_drop_board(worker);
+    }
 }
 
 static void clean_up(struct master *master)

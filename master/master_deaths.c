@@ -173,6 +173,7 @@ void master_on_child_exit(void *context, struct child *child, int wait_status)
     if (failed_alone)
         slot->roll_failures++;
     child_free(&worker->child);
+    master_drop_board(worker);
     roster_remove(master->roster, worker);
     master_log_slot(master, slot->index);
     if (new_generation_failed)

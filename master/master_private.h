@@ -120,6 +120,11 @@ void master_send_logs(struct master *master);
 void master_sample_worker(struct master *master, struct worker *worker, int64_t now_ms);
 void master_log_slot(struct master *master, int slot);
 
+/* master_watch.c */
+/* A new board, sent to the worker; whatever it had is forgotten. */
+void master_send_board(struct master *master, struct worker *worker);
+void master_drop_board(struct worker *worker);
+
 /* master_deaths.c */
 child_on_exit master_on_child_exit;
 void master_book_death(struct master *master, struct slot *slot, const struct obituary *obituary,

@@ -132,6 +132,7 @@ static struct worker *on_hello(void *context, const struct control_hello *hello,
         peer_close(worker->peer);
     worker->peer = peer;
     worker->connected = true;
+    worker->contract = hello->contract;
     worker->assign_epoch = 0; /* whatever it was told before, tell it again */
     worker->confirmed = hello->slots;
     worker->assigned = hello->slots;
@@ -150,6 +151,7 @@ static void on_welcome(void *context, struct worker *worker)
     ipc_put_u32(&master->message, FIELD_STATE, (uint32_t)master->cluster.state);
     ipc_put_u32(&master->message, FIELD_LOG_KINDS, kinds);
     master_send(master, worker, fds, count);
+    master_send_board(master, worker);
     send_listeners(master, worker);
     if (worker->state == WORKER_DRAINING)
         master_send_drain(master, worker, worker->drain_deadline_ms - clock_monotonic_ms(), 0,

@@ -23,6 +23,7 @@
 #ifndef MUSTER_ROSTER_H
 #define MUSTER_ROSTER_H
 
+#include "common/board.h"
 #include "common/ipc.h"
 #include "common/metrics.h"
 #include "common/procfs.h"
@@ -124,6 +125,8 @@ struct worker {
     /* Handles of the modules that hold its process and its control connection. */
     struct child *child;
     struct peer *peer;
+    const struct board *board; /* where it beats, mapped for reading; NULL: it has none */
+    uint32_t contract;         /* version of the contract it speaks */
 
     struct slot_set assigned;  /* what it was last told to poll */
     struct slot_set confirmed; /* what it last said it polls */

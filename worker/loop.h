@@ -5,11 +5,13 @@
  * Every callback of the loop starts with loop_enter(), which reads the clock
  * once per turn. Whatever takes long (a system call that sends) reads it again
  * with loop_touch(), so that `now_ns` is always fresh and a request that is
- * answered at once costs one reading. Borrows the event base.
+ * answered at once costs one reading. Turns are said on the board, where the
+ * master sees that they go on (common/board.h). Borrows base and board.
  */
 #ifndef MUSTER_WORKER_LOOP_H
 #define MUSTER_WORKER_LOOP_H
 
+#include "common/board.h"
 #include "common/clock.h"
 
 #include <stdbool.h>
@@ -19,7 +21,8 @@ struct event_base;
 
 struct loop {
     struct event_base *base;
-    int64_t now_ns; /* monotonic, valid inside a turn */
+    struct board *board; /* NULL: the master gave none */
+    int64_t now_ns;      /* monotonic, valid inside a turn */
     int64_t turn_started_ns;
     bool in_turn;
     uint64_t turns;
@@ -34,6 +37,8 @@ static inline void loop_enter(struct loop *loop)
     loop->in_turn = true;
     loop->now_ns = clock_monotonic_ns();
     loop->turn_started_ns = loop->now_ns;
+    if (loop->board != NULL)
+        BOARD_SET(loop->board, turn_started_ns, loop->now_ns);
 }
 
 static inline int64_t loop_touch(struct loop *loop)
@@ -48,6 +53,10 @@ static inline void loop_leave(struct loop *loop)
     if (!loop->in_turn)
         return;
     loop->in_turn = false;
+    if (loop->board != NULL) {
+        BOARD_SET(loop->board, turns, loop->turns);
+        BOARD_SET(loop->board, turn_started_ns, 0);
+    }
     int64_t took = clock_monotonic_ns() - loop->turn_started_ns;
     loop->busy_ns += (uint64_t)took;
     if (took > loop->longest_turn_ns)

@@ -243,7 +243,7 @@ int worker_run(const struct worker_options *options)
     static struct worker storage; /* too large for the stack */
     struct worker *worker = &storage;
     worker->options = *options;
-    worker->report_fd = -1;
+    worker->beat_fd = -1;
     ignore_signals();
     if (worker_init(worker) != 0) {
         log_error("out of memory at start");

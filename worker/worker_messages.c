@@ -288,6 +288,9 @@ static void on_message(void *context, struct ipc_message *message)
     case MESSAGE_REPLY:
         on_reply(worker, message);
         break;
+    case MESSAGE_BOARD:
+        worker_take_board(worker, ipc_take_fd(message, 0));
+        break;
     default: /* from a newer master */
         break;
     }

@@ -55,8 +55,12 @@ struct worker {
     bool listening_ended;
     bool cutting;
 
-    struct event report_due;
-    int report_fd; /* a timerfd; -1: not yet */
+    struct event beat_due;
+    int beat_fd;           /* a timerfd; -1: not yet */
+    int64_t beat_ns;       /* between two beats */
+    unsigned beats;        /* to a report */
+    unsigned beats_left;   /* until the next report */
+    int64_t report_lag_ns; /* the largest since the last report */
     struct event documents_timer;
     struct event grace_timer;
     struct event deadline_timer;
@@ -64,7 +68,7 @@ struct worker {
     struct event terminate;
     int64_t documents_wake_ns; /* 0: not armed */
     int64_t drain_deadline_ns;
-    int64_t report_due_ns;
+    int64_t beat_due_ns;
     struct buf snapshot;
     struct metrics metrics;
 };
@@ -94,6 +98,8 @@ void worker_init_drain(struct worker *worker);
 MUST_USE int worker_report_start(struct worker *worker); /* 0 or -errno */
 void worker_report_stop(struct worker *worker);
 void worker_report(struct worker *worker);
+/* Beats on this board from now on; takes the descriptor. */
+void worker_take_board(struct worker *worker, int fd);
 /* Tells the master that no listening socket is open here any more. */
 void worker_say_closed(struct worker *worker);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * worker_report - what the worker tells the master every report_interval: the
- * only timer that ticks in an idle worker.
+ * worker_report - how the worker shows that it lives: a beat on the board, and
+ * every few beats a report. The only timer that ticks in an idle worker.
  */
 #include "worker/worker_private.h"
 
@@ -12,6 +12,11 @@
 #include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+
+/* The master balances by what stands on the board, whatever suspect_timeout is. */
+enum { BEAT_LONGEST_MS = 200 };
+
+/* ---- reports ---- */
 
 static uint64_t microseconds(const struct timeval *tv)
 {
@@ -58,24 +63,79 @@ void worker_report(struct worker *worker)
     send_snapshot(worker);
 }
 
-static void on_report_due(evutil_socket_t fd, short what, void *context)
+/* ---- beats ---- */
+
+/* Largest lateness of the loop since the last beat. */
+static int64_t take_lag(struct worker *worker, uint64_t ticks)
+{
+    struct loop *loop = &worker->loop;
+    int64_t late_ns = loop->now_ns - worker->beat_due_ns;
+    worker->beat_due_ns += (int64_t)ticks * worker->beat_ns;
+    int64_t lag_ns = late_ns > loop->longest_turn_ns ? late_ns : loop->longest_turn_ns;
+    loop->longest_turn_ns = 0;
+    return lag_ns;
+}
+
+static void write_board(struct worker *worker, int64_t lag_ns)
+{
+    struct board *board = worker->loop.board;
+    const int64_t *gauge = worker->metrics.gauge;
+    if (board == NULL)
+        return;
+    BOARD_SET(board, connections, gauge[GAUGE_CONNECTIONS_ACTIVE]);
+    BOARD_SET(board, in_flight, gauge[GAUGE_REQUESTS_IN_FLIGHT]);
+    BOARD_SET(board, lag_ns, lag_ns);
+    BOARD_SET(board, interval_ns, worker->beat_ns);
+    BOARD_SET(board, beat_ns, worker->loop.now_ns);
+}
+
+static void on_beat(evutil_socket_t fd, short what, void *context)
 {
     (void)what;
     struct worker *worker = context;
-    struct loop *loop = &worker->loop;
-    loop_enter(loop);
+    loop_enter(&worker->loop);
     uint64_t ticks = 0;
     if (read(fd, &ticks, sizeof(ticks)) != sizeof(ticks))
         return;
-    int64_t interval_ns = worker->config->report_interval * 1000000;
-    int64_t late_ns = loop->now_ns - worker->report_due_ns;
-    worker->report_due_ns += (int64_t)ticks * interval_ns;
-    int64_t lag_ns = late_ns > loop->longest_turn_ns ? late_ns : loop->longest_turn_ns;
-    loop->longest_turn_ns = 0;
-    worker->metrics.gauge[GAUGE_LOOP_LAG_NS] = lag_ns;
+    int64_t lag_ns = take_lag(worker, ticks);
+    if (lag_ns > worker->report_lag_ns)
+        worker->report_lag_ns = lag_ns;
+    conns_measure(worker->conns, &worker->metrics);
+    write_board(worker, lag_ns);
+    if (ticks < worker->beats_left) {
+        worker->beats_left -= (unsigned)ticks;
+        return;
+    }
+    worker->beats_left = worker->beats;
+    worker->metrics.gauge[GAUGE_LOOP_LAG_NS] = worker->report_lag_ns;
+    worker->report_lag_ns = 0;
     if (worker->access_log.mode != ACCESS_LOG_OFF)
         access_log_flush(&worker->access_log);
     worker_report(worker);
+}
+
+/* Several beats fit into suspect_timeout, and a whole number of them into
+ * report_interval: a report is a beat, too. Nobody hears a beat without a board. */
+static void choose_beat(struct worker *worker)
+{
+    int64_t report_ns = worker->config->report_interval * 1000000;
+    int64_t longest_ns = worker->config->suspect_timeout * 1000000 * 2 / 5;
+    if (longest_ns > BEAT_LONGEST_MS * 1000000)
+        longest_ns = BEAT_LONGEST_MS * 1000000;
+    worker->beats = 1;
+    if (worker->loop.board != NULL && longest_ns > 0)
+        worker->beats = (unsigned)((report_ns + longest_ns - 1) / longest_ns);
+    worker->beats_left = worker->beats;
+    worker->beat_ns = report_ns / worker->beats;
+}
+
+static int set_timer(struct worker *worker)
+{
+    choose_beat(worker);
+    const struct timespec interval = {worker->beat_ns / 1000000000, worker->beat_ns % 1000000000};
+    const struct itimerspec timer = {.it_interval = interval, .it_value = interval};
+    worker->beat_due_ns = clock_monotonic_ns() + worker->beat_ns;
+    return timerfd_settime(worker->beat_fd, 0, &timer, NULL) == 0 ? 0 : -errno;
 }
 
 /* A timerfd and not an event with a time-out: libevent's clock is a coarse one,
@@ -83,26 +143,46 @@ static void on_report_due(evutil_socket_t fd, short what, void *context)
  * few milliseconds. */
 int worker_report_start(struct worker *worker)
 {
-    int64_t interval_ms = worker->config->report_interval;
-    const struct timespec interval = {interval_ms / 1000, interval_ms % 1000 * 1000000};
-    const struct itimerspec timer = {.it_interval = interval, .it_value = interval};
-    worker->report_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (worker->report_fd < 0)
+    worker->beat_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (worker->beat_fd < 0)
         return -errno;
-    worker->report_due_ns = clock_monotonic_ns() + interval_ms * 1000000;
-    if (timerfd_settime(worker->report_fd, 0, &timer, NULL) != 0)
-        return -errno;
-    (void)event_assign(&worker->report_due, worker->loop.base, worker->report_fd,
-                       EV_READ | EV_PERSIST, on_report_due, worker);
-    return event_add(&worker->report_due, NULL) == 0 ? 0 : -ENOMEM;
+    int err = set_timer(worker);
+    if (err != 0)
+        return err;
+    (void)event_assign(&worker->beat_due, worker->loop.base, worker->beat_fd, EV_READ | EV_PERSIST,
+                       on_beat, worker);
+    write_board(worker, 0); /* the first beat, so that READY is not older than it */
+    return event_add(&worker->beat_due, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 void worker_report_stop(struct worker *worker)
 {
-    if (worker->report_fd < 0)
+    if (worker->beat_fd >= 0) {
+        if (event_initialized(&worker->beat_due))
+            (void)event_del(&worker->beat_due);
+        (void)close(worker->beat_fd);
+        worker->beat_fd = -1;
+    }
+    board_unmap(worker->loop.board);
+    worker->loop.board = NULL;
+}
+
+void worker_take_board(struct worker *worker, int fd)
+{
+    struct board *board = fd >= 0 ? board_map(fd) : NULL;
+    if (fd >= 0)
+        (void)close(fd);
+    if (board == NULL) {
+        log_warning("no board to beat on, reports have to do");
         return;
-    if (event_initialized(&worker->report_due))
-        (void)event_del(&worker->report_due);
-    (void)close(worker->report_fd);
-    worker->report_fd = -1;
+    }
+    board_unmap(worker->loop.board);
+    worker->loop.board = board;
+    BOARD_SET(board, turn_started_ns, worker->loop.turn_started_ns);
+    if (worker->beat_fd < 0)
+        return; /* the first ASSIGN starts it */
+    write_board(worker, 0);
+    int err = set_timer(worker);
+    if (err != 0)
+        log_error("cannot set a timer", LOG_ERR(err));
 }
