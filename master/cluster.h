@@ -10,6 +10,7 @@
 
 #include "common/config.h"
 #include "common/contract.h"
+#include "master/events.h"
 #include "master/roster.h"
 #include "master/totals.h"
 
@@ -44,7 +45,8 @@ struct cluster {
     enum cluster_state state;
     struct roster *roster;
     struct totals *totals;
-    int cpu_count; /* usable processors */
+    struct events *events; /* NULL: none are kept */
+    int cpu_count;         /* usable processors */
     int min_workers, max_workers;
     int restart_budget; /* what "auto" means for it */
 

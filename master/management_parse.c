@@ -261,3 +261,16 @@ bool management_parse_body(struct slice body, const struct cluster *cluster,
     json_decref(root);
     return ok;
 }
+
+int management_parse_limit(const char *text, int max)
+{
+    int limit = 0;
+    if (text == NULL)
+        return max;
+    for (const char *c = text; *c != '\0'; c++) {
+        if (*c < '0' || *c > '9' || limit > max)
+            return -1;
+        limit = limit * 10 + (*c - '0');
+    }
+    return limit >= 1 && limit <= max ? limit : -1;
+}

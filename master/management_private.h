@@ -50,13 +50,17 @@ bool management_is_json_type(const char *content_type);
 /* Whether an Accept header asks for this media type (not with q=0). */
 bool management_accepts(const char *accept, const char *media_type);
 
+/* The value of ?limit=, from 1 to `max`; NULL is `max`. -1: it is no such number. */
+int management_parse_limit(const char *text, int max);
+
 enum route_kind {
     ROUTE_INDEX,
     ROUTE_VIEW,
     ROUTE_STATUS,
     ROUTE_WORKER,
     ROUTE_SCALING,
-    ROUTE_CHANGE
+    ROUTE_EVENTS,
+    ROUTE_CHANGE,
 };
 
 struct route {

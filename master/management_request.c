@@ -172,6 +172,22 @@ static enum MHD_Result answer_document(struct request *request,
     return request_answer(request, MHD_HTTP_OK, json_type, &body);
 }
 
+static enum MHD_Result answer_events(struct request *request)
+{
+    const char *text =
+        MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, "limit");
+    int limit = management_parse_limit(text, EVENTS_KEPT);
+    if (limit < 0) {
+        char message[96];
+        snprintf(message, sizeof(message), "limit is not a whole number from 1 to %d", EVENTS_KEPT);
+        return request_answer_error(request, MHD_HTTP_BAD_REQUEST, message);
+    }
+    struct buf body;
+    buf_init(&body, 0);
+    view_events(request->endpoint->management->cluster, limit, &body);
+    return request_answer(request, MHD_HTTP_OK, json_type, &body);
+}
+
 static enum MHD_Result answer(struct request *request)
 {
     switch (request->route->kind) {
@@ -183,6 +199,8 @@ static enum MHD_Result answer(struct request *request)
         return answer_document(request, view_cluster_status);
     case ROUTE_WORKER:
         return answer_worker(request);
+    case ROUTE_EVENTS:
+        return answer_events(request);
     case ROUTE_SCALING:
         return answer_document(request, view_scaling_status);
     case ROUTE_CHANGE:

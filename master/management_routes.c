@@ -23,6 +23,7 @@ static const struct route routes[] = {
      "{\"instances\": 6, \"reason\": \"...\", \"for\": \"30m\"}: set the number of workers"},
     {"DELETE", "/scaling/manual", ROUTE_CHANGE, COMMAND_SCALE_AUTO,
      "back to the configured number of workers"},
+    {"GET", "/events", ROUTE_EVENTS, 0, "what happened last; ?limit=N"},
     {"GET", "/health", ROUTE_VIEW, VIEW_HEALTH, "200 when it serves, 503 when not"},
     {"GET", "/health/live", ROUTE_VIEW, VIEW_HEALTH_LIVE, "200 while the master lives"},
     {"GET", "/health/ready", ROUTE_VIEW, VIEW_HEALTH_READY, "200 when a worker is ready"},

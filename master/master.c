@@ -375,6 +375,7 @@ int master_run(struct config **config, const struct master_options *options)
     master->procfs.stat_fd = -1;
     TAILQ_INIT(&master->pending);
     totals_init(&master->totals);
+    master->cluster.events = &master->events;
     buf_init(&master->message, CONTRACT_MAX_MESSAGE);
     master->base = new_base();
 
@@ -389,6 +390,8 @@ int master_run(struct config **config, const struct master_options *options)
                    LOG_INT("max_workers", master->cluster.max_workers),
                    LOG_INT("processors", master->cluster.cpu_count),
                    LOG_STR("run_dir", master->run_dir));
+        master_event(master, START, EVENT_NO_SLOT, getpid(), "musterd %s, %d workers wanted",
+                     MUSTER_VERSION, master->roster->desired);
         master_reconcile_soon(master);
         while (!event_base_got_break(master->base) &&
                event_base_loop(master->base, EVLOOP_ONCE) >= 0)

@@ -132,6 +132,10 @@ static void set_desired(struct master *master, int desired)
         log_notice("scaling", LOG_INT("from", master->roster->desired), LOG_INT("to", desired),
                    LOG_STR("reason", master->cluster.manual ? master->cluster.manual_reason
                                                             : "configuration"));
+    if (desired != master->roster->desired)
+        master_event(master, SCALE, EVENT_NO_SLOT, 0, "from %d to %d workers: %s",
+                     master->roster->desired, desired,
+                     master->cluster.manual ? master->cluster.manual_reason : "configuration");
     roster_set_desired(master->roster, desired);
     master_reconcile_soon(master);
 }
@@ -199,6 +203,7 @@ static void restart(struct master *master, const struct command *command, comman
     }
     struct slot *slot = &master->roster->slots[command->slot];
     struct worker *worker;
+    master_event(master, RESTART, command->slot, 0, "asked for by %s", command->who);
     TAILQ_FOREACH (worker, &slot->workers, in_slot)
         if (worker_is_live(worker))
             worker->replace = true;

@@ -121,6 +121,8 @@ static void log_death(struct master *master, const struct worker *worker,
     uint64_t count = death_log_count(&master->deaths, obituary->cause, now_ms);
     if (count == 0)
         return;
+    master_event(master, DEATH, worker->slot, worker->pid, "%s after %.1f s (%s)", obituary->cause,
+                 (double)obituary->age_ms / 1e3, death_reason_name(obituary->reason));
     log_error(
         "worker died", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
         LOG_STR("cause", obituary->cause), LOG_STR("reason", death_reason_name(obituary->reason)),

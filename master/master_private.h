@@ -15,6 +15,7 @@
 #ifndef MUSTER_MASTER_PRIVATE_H
 #define MUSTER_MASTER_PRIVATE_H
 
+#include "common/clock.h"
 #include "common/config.h"
 #include "common/ipc.h"
 #include "master/child.h"
@@ -54,6 +55,7 @@ struct master {
     const struct master_options *options;
     struct cluster cluster;
     struct totals totals;
+    struct events events;
     struct metrics scratch; /* a snapshot being decoded */
     struct roster *roster;
     struct listeners listeners;
@@ -100,6 +102,9 @@ struct master {
 };
 
 /* master.c */
+/* For people: /events. */
+#define master_event(master, kind, slot, pid, ...)                                                 \
+    events_add(&(master)->events, clock_wall_ms(), EVENT_##kind, (slot), (pid), __VA_ARGS__)
 void master_reconcile_soon(struct master *master);
 void master_set_rules(struct master *master);
 int master_open_logs(struct master *master, const struct config *config, char *error,

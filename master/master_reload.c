@@ -92,6 +92,7 @@ static void result(struct master *master, bool failed, const char *message)
     reload->finished_wall_ms = clock_wall_ms();
     notify_ready(master->status_text);
     (void)snprintf(reload->message, sizeof(reload->message), "%s", message);
+    master_event(master, RELOAD, EVENT_NO_SLOT, 0, "%s: %s", failed ? "failed" : "done", message);
 }
 
 const char *master_find_config(const char *option)
@@ -166,6 +167,9 @@ int master_reload(struct master *master, char *message, size_t message_size)
     put_in_force(master, config);
     log_notice("reload started", LOG_INT("from_generation", master->previous_generation),
                LOG_INT("to_generation", master->roster->generation));
+    master_event(master, RELOAD, EVENT_NO_SLOT, 0,
+                 "started, from generation %" PRIu64 " to %" PRIu64, master->previous_generation,
+                 master->roster->generation);
     notify_reloading(clock_monotonic_ns() / 1000);
     master_reconcile_soon(master);
     return 0;

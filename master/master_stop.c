@@ -100,6 +100,7 @@ void master_drain(struct master *master, const char *who)
     log_notice("draining", LOG_STR("who", who), LOG_INT("workers", master->roster->worker_count),
                LOG_INT("drain_delay_ms", master->config->drain_delay),
                LOG_INT("drain_timeout_ms", master->config->drain_timeout));
+    master_event(master, STOP, EVENT_NO_SLOT, 0, "draining, asked for by %s", who);
     master->cluster.state = CLUSTER_DRAINING;
     master->drain_since_ms = clock_monotonic_ms();
     notify_stopping();
@@ -125,6 +126,7 @@ void master_cut(struct master *master)
     master->cut = true;
     log_warning("drain cut short by a second signal",
                 LOG_INT("workers", master->roster->worker_count));
+    master_event(master, STOP, EVENT_NO_SLOT, 0, "cut short by a second signal");
     master->cluster.state = CLUSTER_STOPPING;
     master->rules.stopping = true;
     master->rules.kill_grace_ms = CUT_GRACE_MS;

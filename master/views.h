@@ -25,6 +25,8 @@ void view_render(const struct cluster *cluster, enum view view, enum view_format
 void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct buf *out);
 /* False when there is no such slot (`out` is then untouched). */
 bool view_worker(const struct cluster *cluster, int slot, int64_t now_ms, struct buf *out);
+/* A list of the last `limit` events, the newest first. */
+void view_events(const struct cluster *cluster, int limit, struct buf *out);
 void view_scaling_status(const struct cluster *cluster, int64_t now_ms, struct buf *out);
 
 /* Whether the cluster is "ok", "degraded", "draining" or "down". */

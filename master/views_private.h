@@ -47,6 +47,9 @@ void view_latency(struct doc *doc, const char *key, const struct histogram *hist
 /* "key":{…} about the change by hand, or null. */
 void view_manual(struct doc *doc, const char *key, const struct cluster *cluster, int64_t now_ms);
 
+/* "key":[…], the last `limit` events. */
+void view_event_list(struct doc *doc, const char *key, const struct cluster *cluster, int limit);
+
 /* The worker that stands for a slot: the READY one, else the newest that is
  * not draining; NULL when there is none. */
 const struct worker *view_slot_worker(const struct slot *slot);

@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+enum { EVENTS_IN_STATUS = 20 };
+
 static void write_counts(struct doc *doc, const struct cluster *cluster,
                          const struct view_summary *summary)
 {
@@ -213,6 +215,7 @@ void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct b
             view_slot(&doc, NULL, cluster, slot, now_ms, false);
     }
     doc_array_end(&doc);
+    view_event_list(&doc, "events", cluster, EVENTS_IN_STATUS);
     doc_object_end(&doc);
     doc_end(&doc);
 }

@@ -182,6 +182,12 @@ static void print_worker_array(const json_t *status)
     putchar('\n');
 }
 
+int action_events(const struct options *options, const char *argument)
+{
+    (void)argument;
+    return show_document(options, "/events", show_events);
+}
+
 int action_workers(const struct options *options, const char *argument)
 {
     struct options shown = *options;

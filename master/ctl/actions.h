@@ -36,6 +36,7 @@ int fail_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* `argument` is NULL for those that take none. All return an exit status. */
 int action_status(const struct options *options, const char *argument);
 int action_workers(const struct options *options, const char *argument);
+int action_events(const struct options *options, const char *argument);
 int action_health(const struct options *options, const char *argument);
 int action_metrics(const struct options *options, const char *argument);
 int action_scale(const struct options *options, const char *argument);

@@ -24,6 +24,7 @@ static const struct command_entry {
 } commands[] = {
     {"status", NULL, false, action_status, "the cluster, its traffic and its workers"},
     {"workers", NULL, false, action_workers, "the workers"},
+    {"events", NULL, false, action_events, "what happened last"},
     {"health", NULL, false, action_health, "whether it serves; the exit status says so, too"},
     {"metrics", NULL, false, action_metrics, "everything, as Prometheus reads it"},
     {"scale", "N|auto", true, action_scale, "set the number of workers, or give it back"},

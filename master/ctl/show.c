@@ -266,6 +266,23 @@ void show_health(const json_t *health)
            number(health, "active_connections"));
 }
 
+/* The newest last, as in a log. */
+void show_events(const json_t *events)
+{
+    for (size_t left = json_array_size(events); left > 0; left--) {
+        const json_t *event = json_array_get(events, left - 1);
+        const json_t *slot = json_object_get(event, "slot");
+        char where[32] = "";
+        if (json_is_integer(slot))
+            snprintf(where, sizeof(where), "slot %.0f: ", json_number_value(slot));
+        printf("%-24s  ", text(event, "time"));
+        print_text(COLOUR_HEAD, text(event, "kind"));
+        printf("%*s  %s", (int)(11 - strnlen(text(event, "kind"), 11)), "", where);
+        print_text(COLOUR_NONE, text(event, "text"));
+        putchar('\n');
+    }
+}
+
 void show_change(const json_t *change)
 {
     print_text(COLOUR_NONE, text(change, "message"));

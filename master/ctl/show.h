@@ -12,6 +12,7 @@
 
 void show_status(const json_t *status);
 void show_workers(const json_t *status);
+void show_events(const json_t *events);
 void show_health(const json_t *health);
 /* The answer to a change. */
 void show_change(const json_t *change);

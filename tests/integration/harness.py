@@ -493,6 +493,11 @@ class Cluster:
     def status(self):
         return self.management("GET", "/cluster/status", over_socket=True).json
 
+    def events(self, kind=None):
+        """The last events, the newest first; all of them, or those of a kind."""
+        events = self.management("GET", "/events", over_socket=True).json
+        return [event for event in events if kind in (None, event["kind"])]
+
     def workers(self):
         """What /cluster/status says of each slot, by slot."""
         return {worker["slot"]: worker for worker in self.status()["workers"]}

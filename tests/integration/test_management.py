@@ -13,8 +13,8 @@ import threading
 import pytest
 from harness import PATIENCE, TOKEN, WORKER, Connection, Watch, free_port, wait_until
 
-READS = ["/", "/cluster/status", "/cluster/workers/0", "/scaling/status", "/health", "/health/live",
-         "/health/ready", "/health/performance", "/api/health", "/metrics"]
+READS = ["/", "/cluster/status", "/cluster/workers/0", "/scaling/status", "/events", "/health",
+         "/health/live", "/health/ready", "/health/performance", "/api/health", "/metrics"]
 CHANGES = [("POST", "/cluster/workers/0/restart"), ("POST", "/cluster/reload"),
            ("POST", "/cluster/drain"), ("POST", "/scaling/manual"), ("DELETE", "/scaling/manual")]
 

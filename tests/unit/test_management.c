@@ -111,6 +111,31 @@ static void accept_is_read_with_weights(void **state)
             fail_msg("\"%s\"", cases[i].accept);
 }
 
+static void limits_are_understood(void **state)
+{
+    static const struct {
+        const char *text;
+        int limit;
+    } cases[] = {
+        {NULL, 500},
+        {"1", 1},
+        {"20", 20},
+        {"500", 500},
+        {"007", 7},
+        {"501", -1},
+        {"0", -1},
+        {"", -1},
+        {"-1", -1},
+        {"1.5", -1},
+        {"1 ", -1},
+        {"twenty", -1},
+        {"99999999999999999999", -1},
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_COUNT(cases); i++)
+        assert_int_equal(management_parse_limit(cases[i].text, 500), cases[i].limit);
+}
+
 /* ---- bodies ---- */
 
 static const struct cluster limits = {.min_workers = 2, .max_workers = 8};
@@ -257,6 +282,7 @@ static void routes_are_found(void **state)
         {"GET", "/cluster/workers/99999999999999999999", ROUTE_FOUND, ROUTE_WORKER, -1, NULL},
         {"POST", "/cluster/workers/3/restart", ROUTE_FOUND, ROUTE_CHANGE, 3, NULL},
         {"GET", "/scaling/status", ROUTE_FOUND, ROUTE_SCALING, 0, NULL},
+        {"GET", "/events", ROUTE_FOUND, ROUTE_EVENTS, 0, NULL},
         {"POST", "/scaling/manual", ROUTE_FOUND, ROUTE_CHANGE, 0, NULL},
         {"DELETE", "/scaling/manual", ROUTE_FOUND, ROUTE_CHANGE, 0, NULL},
         {"GET", "/health", ROUTE_FOUND, ROUTE_VIEW, 0, NULL},
@@ -338,6 +364,7 @@ int main(void)
         cmocka_unit_test(hosts_are_numeric_or_known),
         cmocka_unit_test(only_json_is_json),
         cmocka_unit_test(accept_is_read_with_weights),
+        cmocka_unit_test(limits_are_understood),
         cmocka_unit_test(good_bodies_are_understood),
         cmocka_unit_test(bad_bodies_are_explained),
         cmocka_unit_test(a_long_reason_is_refused),
