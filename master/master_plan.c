@@ -59,8 +59,7 @@ static void spawn(struct master *master, struct slot *slot, int64_t now_ms)
 static void assign(struct master *master, const struct policy_action *action)
 {
     struct worker *worker = action->worker;
-    worker->assigned = action->slots;
-    worker->assign_epoch = ++master->assign_epoch;
+    worker_assign(worker, &action->slots, ++master->assign_epoch);
     ipc_begin(&master->message, MESSAGE_ASSIGN);
     ipc_put_u64(&master->message, FIELD_EPOCH, worker->assign_epoch);
     ipc_put_slots(&master->message, FIELD_SLOTS, &worker->assigned);

@@ -187,10 +187,7 @@ static void on_assigned(void *context, struct worker *worker, uint64_t epoch,
                         const struct slot_set *slots, bool closed)
 {
     struct master *master = context;
-    if (epoch < worker->confirmed_epoch)
-        return;
-    worker->confirmed_epoch = epoch;
-    worker->confirmed = *slots;
+    worker_confirm(worker, slots, epoch);
     worker->closed_listeners = closed;
     master_reconcile_soon(master);
 }

@@ -128,12 +128,19 @@ static void watch_worker(const struct policy_rules *rules, struct worker *worker
 
 /* ---- what a slot has ---- */
 
-/* The newest READY worker of a slot that will go on accepting. */
+/* Accepts, and will go on doing so. A worker may have said READY just before it was killed for
+ * being too slow. */
+static bool is_serving(const struct worker *worker)
+{
+    return worker->state == WORKER_READY && !worker->leaving && worker->kill_signal == 0;
+}
+
+/* The newest worker of a slot that serves. */
 static struct worker *serving_worker(const struct slot *slot)
 {
     struct worker *worker;
     TAILQ_FOREACH (worker, &slot->workers, in_slot)
-        if (worker->state == WORKER_READY && !worker->leaving)
+        if (is_serving(worker))
             return worker;
     return NULL;
 }
@@ -153,7 +160,7 @@ static struct slot_view look_at(const struct roster *roster, const struct slot *
         if (!worker_is_live(worker))
             continue;
         view.any_live = true;
-        bool serving = worker->state == WORKER_READY && !worker->leaving;
+        bool serving = is_serving(worker);
         if (view.ready == NULL && serving)
             view.ready = worker;
         if (worker_is_outdated(roster, worker))
@@ -263,11 +270,14 @@ static void plan_assignments(const struct roster *roster, const struct ownership
 {
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster) {
-        if (!worker->connected || !worker_is_live(worker))
+        /* One that was told to drain before it said READY may have begun to poll: it ends when
+         * nothing is left that it polls, and keeps until then what nobody else has. */
+        if (!worker->connected || worker->state == WORKER_DEAD)
             continue;
         struct slot_set set = wanted_slots(roster, ownership, worker);
         /* The first assignment, even an empty one, tells a worker to begin. */
-        if (worker->assign_epoch != 0 && set_equal(&set, &worker->assigned))
+        bool begin = worker->assign_epoch == 0 && worker->state != WORKER_DRAINING;
+        if (!begin && set_equal(&set, &worker->assigned))
             continue;
         struct policy_action *action = add_action(plan, POLICY_ASSIGN);
         action->slot = worker->slot;

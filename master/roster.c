@@ -150,6 +150,27 @@ bool worker_is_live(const struct worker *worker)
            worker->state == WORKER_SUSPECT;
 }
 
+static void set_intersect(struct slot_set *set, const struct slot_set *with)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(set->word); i++)
+        set->word[i] &= with->word[i];
+}
+
+void worker_assign(struct worker *worker, const struct slot_set *slots, uint64_t epoch)
+{
+    worker->assigned = *slots;
+    worker->assign_epoch = epoch;
+    set_intersect(&worker->confirmed, slots);
+}
+
+void worker_confirm(struct worker *worker, const struct slot_set *slots, uint64_t epoch)
+{
+    if (epoch == worker->assign_epoch)
+        worker->confirmed = *slots;
+    else
+        set_intersect(&worker->confirmed, slots);
+}
+
 bool worker_is_outdated(const struct roster *roster, const struct worker *worker)
 {
     return worker->replace || worker->generation != roster->generation;

@@ -129,9 +129,8 @@ struct worker {
     uint32_t contract;         /* version of the contract it speaks */
 
     struct slot_set assigned;  /* what it was last told to poll */
-    struct slot_set confirmed; /* what it last said it polls */
-    uint64_t assign_epoch;     /* of `assigned` */
-    uint64_t confirmed_epoch;
+    struct slot_set confirmed; /* what of it, it said it polls */
+    uint64_t assign_epoch;     /* of `assigned`; 0: none was sent on this connection */
 
     struct metrics metrics;    /* its last snapshot */
     struct procfs_sample proc; /* zeros until sampled */
@@ -199,6 +198,11 @@ void roster_set_desired(struct roster *roster, int desired);
 
 /* STARTING, READY or SUSPECT: takes part in the cluster. */
 bool worker_is_live(const struct worker *worker);
+/* It was sent an ASSIGN: what it is to give up does not count as polled from now on. */
+void worker_assign(struct worker *worker, const struct slot_set *slots, uint64_t epoch);
+/* It answered the ASSIGN of that epoch: it polls `slots`. An answer to an older one cannot say
+ * what it does by now, only what it did not do then. */
+void worker_confirm(struct worker *worker, const struct slot_set *slots, uint64_t epoch);
 /* Of an older configuration, or asked to be replaced. */
 bool worker_is_outdated(const struct roster *roster, const struct worker *worker);
 

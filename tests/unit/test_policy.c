@@ -110,8 +110,7 @@ static void apply(struct sim *sim, const struct policy_action *action)
         break;
     case POLICY_ASSIGN:
         check_given_up(sim, worker, &action->slots);
-        worker->assigned = action->slots;
-        worker->assign_epoch = ++sim->epoch;
+        worker_assign(worker, &action->slots, ++sim->epoch);
         break;
     case POLICY_DRAIN:
         /* Whoever leaves must not be chosen any more, nor hold a socket alone. */
@@ -160,8 +159,7 @@ static void connect_worker(struct sim *sim, struct worker *worker)
 
 static void confirm(struct sim *sim, struct worker *worker)
 {
-    worker->confirmed = worker->assigned;
-    worker->confirmed_epoch = worker->assign_epoch;
+    worker_confirm(worker, &worker->assigned, worker->assign_epoch);
     decide(sim);
 }
 
@@ -451,6 +449,82 @@ static void test_leaving_worker_is_not_relied_on(void **state)
     sim_fini(&sim);
 }
 
+/* Who answered an older ASSIGN may have given the socket up since then: nobody
+ * is to leave on the strength of that. */
+static void test_late_answers_count_for_nothing(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    start_all(&sim);
+    struct worker *first = ready_in(&sim, 0);
+    assert_true(slot_set_has(&first->confirmed, 1));
+    roster_set_desired(sim.roster, 2);
+    decide(&sim);
+    start_worker(&sim, TAILQ_LAST(&sim.roster->workers, worker_list));
+    struct worker *second = ready_in(&sim, 1);
+    assert_false(slot_set_has(&first->assigned, 1)); /* told to give it up, and has not answered */
+    struct slot_set both = {.word = {3}};
+    uint64_t old_epoch = first->assign_epoch - 1;
+    roster_set_desired(sim.roster, 1);
+    decide(&sim);
+    assert_true(slot_set_has(&first->assigned, 1));
+    assert_int_equal(second->state, WORKER_READY);
+    assert_true(slot_set_has(&second->assigned, 1));
+    worker_confirm(first, &both, old_epoch);
+    decide(&sim);
+    assert_int_equal(second->state, WORKER_READY);
+    confirm(&sim, first);
+    assert_int_equal(second->state, WORKER_DRAINING);
+    sim_fini(&sim);
+}
+
+/* Scaled away between beginning to poll and saying so: it gives its socket up
+ * once somebody else has it, instead of polling until its deadline. */
+static void test_drained_before_ready_was_heard(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 2);
+    decide(&sim);
+    struct worker *first = TAILQ_FIRST(&sim.roster->workers);
+    struct worker *second = TAILQ_LAST(&sim.roster->workers, worker_list);
+    CHECK(first != NULL && second != NULL);
+    connect_worker(&sim, second);
+    assert_true(slot_set_has(&second->assigned, 1));
+    roster_set_desired(sim.roster, 1);
+    decide(&sim);
+    assert_int_equal(second->state, WORKER_DRAINING);
+    assert_true(slot_set_has(&second->assigned, 1)); /* nobody else could take it */
+    start_worker(&sim, first);
+    assert_true(slot_set_has(&first->confirmed, 1));
+    static const struct slot_set none;
+    assert_memory_equal(&second->assigned, &none, sizeof(none));
+    sim_fini(&sim);
+}
+
+/* It said READY a moment before it was killed for not having said so. */
+static void test_killed_worker_is_not_relied_on(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 2);
+    start_all(&sim);
+    die(&sim, ready_in(&sim, 1), true, SIGSEGV);
+    struct worker *slow = TAILQ_LAST(&sim.roster->workers, worker_list);
+    CHECK(slow != NULL);
+    connect_worker(&sim, slow);
+    sim.now_ms += 10000;
+    report_all(&sim);
+    decide(&sim);
+    assert_int_equal(slow->kill_signal, SIGKILL);
+    say_ready(&sim, slow);
+    confirm_all(&sim);
+    assert_false(slot_set_has(&sim.steered, 1));
+    assert_true(slot_set_has(&ready_in(&sim, 0)->confirmed, 1));
+    sim_fini(&sim);
+}
+
 static void test_start_timeout(void **state)
 {
     (void)state;
@@ -620,6 +694,9 @@ int main(void)
         cmocka_unit_test(test_suspect_is_steered_away_from),
         cmocka_unit_test(test_the_last_one_does_not_leave),
         cmocka_unit_test(test_leaving_worker_is_not_relied_on),
+        cmocka_unit_test(test_late_answers_count_for_nothing),
+        cmocka_unit_test(test_drained_before_ready_was_heard),
+        cmocka_unit_test(test_killed_worker_is_not_relied_on),
         cmocka_unit_test(test_start_timeout),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_last_resort),
