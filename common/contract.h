@@ -118,6 +118,7 @@ enum message_field {
                              WELCOME), in that order */
     FIELD_OLDEST_MS = 24, /* u32 */
     FIELD_LAST = 25,      /* u32, 1: no more of these follow (SOCKETS) */
+    FIELD_INHERITED = 27, /* u32, 1: the service manager opened it (LISTENERS, SOCKETS) */
     FIELD_KEPT = 26,      /* u32, 1: what KEEP brought, not the socket of a slot (SOCKETS) */
 };
 

@@ -199,6 +199,31 @@ int procfs_sample(struct procfs *procfs, struct procfs_sample *out)
     return 0;
 }
 
+int procfs_exit_status(const struct procfs *procfs, int *out)
+{
+    char text[1024];
+    struct procfs_sample sample;
+    ssize_t len = pread(procfs->stat_fd, text, sizeof(text) - 1, 0);
+    if (len <= 0)
+        return len < 0 ? -errno : -ESRCH;
+    if (procfs_parse_stat(text, (size_t)len, &sample) != 0)
+        return -EPROTO;
+    if (sample.state != 'Z' && sample.state != 'X')
+        return -EAGAIN;
+    /* The last number of the line; without the right to know it is 0. */
+    while (len > 0 && (text[len - 1] == '\n' || text[len - 1] == ' '))
+        len--;
+    text[len] = '\0';
+    const char *last = strrchr(text, ' ');
+    uint64_t status = 0;
+    if (last == NULL || !parse_u64(last + 1, strlen(last + 1), &status) || status > 0xffff)
+        return -EPROTO;
+    if (status == 0)
+        return -EPERM;
+    *out = (int)status;
+    return 0;
+}
+
 /* ---- private memory ---- */
 
 /* The number of kilobytes in a line such as "Private_Dirty:      124 kB". */

@@ -35,6 +35,10 @@ MUST_USE int procfs_open(struct procfs *procfs, pid_t pid); /* 0 or -errno */
 void procfs_close(struct procfs *procfs);
 MUST_USE int procfs_sample(struct procfs *procfs, struct procfs_sample *out);
 
+/* The wait status of a process that is dead and not yet waited for, by whoever
+ * is its parent; -EAGAIN when it lives, -EPERM when the kernel does not tell. */
+MUST_USE int procfs_exit_status(const struct procfs *procfs, int *out);
+
 /* Pure: parses the content of a stat file (the command may hold spaces and
  * parentheses). 0 or -EPROTO. */
 MUST_USE int procfs_parse_stat(const char *text, size_t len, struct procfs_sample *out);

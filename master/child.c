@@ -13,12 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct child {
     pid_t pid;
+    uint64_t start_ticks;
     int pidfd;
     struct procfs procfs;
     struct event *exited;
@@ -105,6 +107,29 @@ static int spawn(const struct child_spec *spec, pid_t *out)
     return -err;
 }
 
+/* What PIDFD_GET_INFO fills in, Linux 6.15 and later; libc knows it from 2.42 on. */
+struct exit_info {
+    uint64_t mask;
+    uint64_t cgroup;
+    uint32_t ids[11];
+    int32_t exit_code;
+};
+#define EXIT_INFO_REQUEST _IOWR(0xFF, 11, struct exit_info)
+#define EXIT_INFO_MASK (UINT64_C(1) << 3)
+
+/* How a process ended that is not our child: the kernel tells once it has been
+ * waited for, /proc until then. */
+static int status_of_stranger(const struct child *child)
+{
+    struct exit_info info = {.mask = EXIT_INFO_MASK};
+    int status;
+    if (ioctl(child->pidfd, EXIT_INFO_REQUEST, &info) == 0 && (info.mask & EXIT_INFO_MASK) != 0)
+        return info.exit_code;
+    if (child->procfs.stat_fd >= 0 && procfs_exit_status(&child->procfs, &status) == 0)
+        return status;
+    return CHILD_STATUS_UNKNOWN;
+}
+
 static void on_pidfd(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -115,46 +140,82 @@ static void on_pidfd(evutil_socket_t fd, short what, void *context)
     if (got == 0 || (got < 0 && errno == EINTR))
         return;
     (void)event_del(child->exited);
-    child->on_exit(child->context, child, got < 0 ? 0 : status);
+    child->on_exit(child->context, child, got < 0 ? status_of_stranger(child) : status);
+}
+
+static int watch(struct event_base *base, struct child *child)
+{
+    child->pidfd = pidfd_open(child->pid, 0);
+    if (child->pidfd < 0)
+        return -errno;
+    (void)fcntl(child->pidfd, F_SETFD, FD_CLOEXEC);
+    child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, on_pidfd, child);
+    if (child->exited == NULL || event_add(child->exited, NULL) != 0)
+        return -ENOMEM;
+    /* Statistics need it, and a new master to know the process again. */
+    struct procfs_sample sample;
+    if (procfs_open(&child->procfs, child->pid) != 0)
+        child->procfs.stat_fd = -1;
+    else if (procfs_sample(&child->procfs, &sample) == 0)
+        child->start_ticks = sample.start_ticks;
+    return 0;
+}
+
+static struct child *child_new(child_on_exit *on_exit, void *context)
+{
+    struct child *child = calloc(1, sizeof(*child));
+    if (child == NULL)
+        return NULL;
+    child->on_exit = on_exit;
+    child->context = context;
+    child->pidfd = -1;
+    child->procfs.stat_fd = -1;
+    return child;
 }
 
 int child_start(struct event_base *base, const struct child_spec *spec, child_on_exit *on_exit,
                 void *context, struct child **out)
 {
-    struct child *child = calloc(1, sizeof(*child));
+    struct child *child = child_new(on_exit, context);
     if (child == NULL)
         return -ENOMEM;
-    child->on_exit = on_exit;
-    child->context = context;
-    child->pidfd = -1;
-    child->procfs.stat_fd = -1;
     int err = spawn(spec, &child->pid);
     if (err != 0) {
         free(child);
         return err;
     }
-    child->pidfd = pidfd_open(child->pid, 0);
-    if (child->pidfd < 0) {
-        err = -errno;
-        goto fail;
+    err = watch(base, child);
+    if (err != 0) {
+        (void)kill(child->pid, SIGKILL);
+        (void)waitpid(child->pid, NULL, 0);
+        child_free(&child);
+        return err;
     }
-    (void)fcntl(child->pidfd, F_SETFD, FD_CLOEXEC);
-    child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, on_pidfd, child);
-    if (child->exited == NULL || event_add(child->exited, NULL) != 0) {
-        err = -ENOMEM;
-        goto fail;
-    }
-    /* Only statistics need it; the worker is none the worse without. */
-    if (procfs_open(&child->procfs, child->pid) != 0)
-        child->procfs.stat_fd = -1;
     *out = child;
     return 0;
+}
 
-fail:
-    (void)kill(child->pid, SIGKILL);
-    (void)waitpid(child->pid, NULL, 0);
-    child_free(&child);
-    return err;
+int child_adopt(struct event_base *base, pid_t pid, uint64_t start_ticks, child_on_exit *on_exit,
+                void *context, struct child **out)
+{
+    struct child *child = child_new(on_exit, context);
+    if (child == NULL)
+        return -ENOMEM;
+    child->pid = pid;
+    int err = watch(base, child);
+    if (err == 0 && child->start_ticks != start_ticks)
+        err = -ESRCH;
+    if (err != 0) {
+        child_free(&child);
+        return err;
+    }
+    *out = child;
+    return 0;
+}
+
+uint64_t child_start_ticks(const struct child *child)
+{
+    return child->start_ticks;
 }
 
 pid_t child_pid(const struct child *child)

@@ -25,17 +25,28 @@ struct child_spec {
     uint64_t generation;
 };
 
-/* `wait_status` as waitpid(2) gives it. The child is not freed by this. */
+/* How a process ended that a master before this one had started may be unknown. */
+enum { CHILD_STATUS_UNKNOWN = -1 };
+
+/* `wait_status` as waitpid(2) gives it, or CHILD_STATUS_UNKNOWN. The child is
+ * not freed by this. */
 typedef void child_on_exit(void *context, struct child *child, int wait_status);
 
 /* 0, or -errno (ENOENT, EACCES: the binary; EAGAIN: process limit). */
 MUST_USE int child_start(struct event_base *base, const struct child_spec *spec,
+                         child_on_exit *on_exit, void *context, struct child **out);
+/* Watches a process that somebody else started, or that this process started
+ * before it became another program. -ESRCH when it has gone, or the pid is that
+ * of another process now (it started at another time). */
+MUST_USE int child_adopt(struct event_base *base, pid_t pid, uint64_t start_ticks,
                          child_on_exit *on_exit, void *context, struct child **out);
 pid_t child_pid(const struct child *child);
 /* 0 or -errno; -ESRCH when it is already dead. */
 int child_signal(const struct child *child, int signal);
 /* 0 or -errno. */
 MUST_USE int child_sample(struct child *child, struct procfs_sample *out);
+/* When the process started, as procfs_sample says; 0: not known. */
+uint64_t child_start_ticks(const struct child *child);
 /* Forgets the process; it goes on if it lives. */
 void child_free(struct child **child);
 

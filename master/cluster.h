@@ -57,6 +57,9 @@ struct cluster {
     struct cluster_listener listener[CONTRACT_MAX_GROUPS];
     int listener_count;
 
+    uint64_t masters; /* how many this cluster has had before this one */
+    int adopted;      /* workers that lived before this master and were serving */
+
     uint64_t newest_generation; /* ever begun; generations are never used twice */
     struct cluster_reload reload;
 

@@ -136,7 +136,11 @@ static void on_hello(struct peer *peer, const struct ipc_message *message)
 {
     struct control *control = peer->control;
     struct control_hello hello = {
-        .pid = peer->pid, .uid = peer->uid, .contract = message->contract};
+        .pid = peer->pid,
+        .uid = peer->uid,
+        .contract = message->contract,
+        .timeout_ms = UINT32_MAX,
+    };
     uint32_t claimed_pid = 0;
     if (peer->worker != NULL) {
         lose(peer, "HELLO said twice");
@@ -159,6 +163,7 @@ static void on_hello(struct peer *peer, const struct ipc_message *message)
     (void)ipc_get_u32(message, FIELD_STATE, &hello.phase);
     (void)ipc_get_u64(message, FIELD_EPOCH, &hello.epoch);
     (void)ipc_get_slots(message, FIELD_SLOTS, &hello.slots);
+    (void)ipc_get_u32(message, FIELD_TIMEOUT_MS, &hello.timeout_ms);
     (void)ipc_get_str(message, FIELD_BUILD, hello.build, sizeof(hello.build));
 
     char reason[160] = "not a worker of this cluster";
@@ -211,7 +216,34 @@ static void on_query(struct peer *peer, const struct ipc_message *message)
     peer->control->callbacks->on_query(peer->control->context, peer->worker, id, view, format);
 }
 
-static void on_message(struct peer *peer, const struct ipc_message *message)
+static void on_sockets(struct peer *peer, struct ipc_message *message)
+{
+    const struct control *control = peer->control;
+    struct found_socket socket = {.fd = -1};
+    uint32_t last = 0, kept = 0, first = 0, kind = LISTENER_PER_SLOT, inherited = 0;
+    (void)ipc_get_u32(message, FIELD_LAST, &last);
+    if (last != 0) {
+        control->callbacks->on_socket(control->context, peer->worker, &socket);
+        return;
+    }
+    if (!ipc_get_u32(message, FIELD_GROUP, &socket.group)) {
+        lose(peer, "SOCKETS without group");
+        return;
+    }
+    (void)ipc_get_u32(message, FIELD_KEPT, &kept);
+    (void)ipc_get_u32(message, FIELD_FIRST_SLOT, &first);
+    (void)ipc_get_u32(message, FIELD_GROUP_KIND, &kind);
+    (void)ipc_get_u32(message, FIELD_INHERITED, &inherited);
+    socket.kind = (enum listener_kind)kind;
+    socket.inherited = inherited != 0;
+    for (int i = 0; i < message->fd_count && first < CONTRACT_MAX_SLOTS; i++) {
+        socket.slot = kept != 0 ? FOUND_STOPPER : (int)first + i;
+        socket.fd = ipc_take_fd(message, i);
+        control->callbacks->on_socket(control->context, peer->worker, &socket);
+    }
+}
+
+static void on_message(struct peer *peer, struct ipc_message *message)
 {
     const struct control_callbacks *callbacks = peer->control->callbacks;
     void *context = peer->control->context;
@@ -238,7 +270,8 @@ static void on_message(struct peer *peer, const struct ipc_message *message)
     case MESSAGE_GOODBYE:
         callbacks->on_goodbye(context, peer->worker);
         break;
-    case MESSAGE_SOCKETS: /* nobody asked */
+    case MESSAGE_SOCKETS:
+        on_sockets(peer, message);
         break;
     case MESSAGE_WELCOME:
     case MESSAGE_REFUSED:

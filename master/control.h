@@ -12,6 +12,7 @@
 
 #include "common/check.h"
 #include "common/ipc.h"
+#include "master/listeners.h"
 #include "master/roster.h"
 
 #include <stdint.h>
@@ -30,6 +31,7 @@ struct control_hello {
     uint32_t phase; /* enum worker_phase */
     uint64_t epoch;
     struct slot_set slots; /* what it polls now */
+    uint32_t timeout_ms;   /* draining: until it cuts what remains; UINT32_MAX: not said */
     char build[ROSTER_BUILD_SIZE];
 };
 
@@ -46,6 +48,9 @@ struct control_callbacks {
     int (*on_metrics)(void *context, struct worker *worker, uint32_t phase, struct slice snapshot);
     void (*on_query)(void *context, struct worker *worker, uint32_t id, uint32_t view,
                      uint32_t format);
+    /* Listening sockets, as far as it has come; `socket.fd` is the receiver's,
+     * -1 in the last one. */
+    void (*on_socket)(void *context, struct worker *worker, const struct found_socket *socket);
     void (*on_goodbye)(void *context, struct worker *worker);
     /* The connection is gone; `why` is NULL at end of file, else what was
      * wrong with what the worker sent. */

@@ -1,486 +1,26 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * listeners - the public listening sockets: opening, steering, closing.
+ * listeners - the public listening sockets: steering, refusing, closing.
  */
 #include "master/listeners.h"
 
 #include "common/log.h"
 #include "master/dispatch.h"
-#include "master/port_holder.h"
+#include "master/listeners_private.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <systemd/sd-daemon.h>
+#include <string.h>
 #include <unistd.h>
 
-/* One address to listen on. */
-struct endpoint {
-    const struct config_listen *listen;
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-        struct sockaddr_un un;
-    } address;
-    socklen_t address_size;
-    bool optional; /* the IPv6 half of "*": a machine may have no IPv6 */
-};
-
-static int fail(char *error, size_t size, const char *address, const char *what, int err)
-{
-    (void)snprintf(error, size, "cannot listen on %s: %s: %s", address, what, log_strerror(err));
-    return -err;
-}
-
-static void describe(const struct sockaddr *address, char *out, size_t size)
-{
-    char host[INET6_ADDRSTRLEN] = "";
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in v4;
-        memcpy(&v4, address, sizeof(v4));
-        (void)inet_ntop(AF_INET, &v4.sin_addr, host, sizeof(host));
-        (void)snprintf(out, size, "%s:%u", host, ntohs(v4.sin_port));
-    } else if (address->sa_family == AF_INET6) {
-        struct sockaddr_in6 v6;
-        memcpy(&v6, address, sizeof(v6));
-        (void)inet_ntop(AF_INET6, &v6.sin6_addr, host, sizeof(host));
-        (void)snprintf(out, size, "[%s]:%u", host, ntohs(v6.sin6_port));
-    } else {
-        struct sockaddr_un un;
-        memcpy(&un, address, sizeof(un));
-        (void)snprintf(out, size, "unix:%.*s", (int)sizeof(un.sun_path) - 1, un.sun_path);
-    }
-}
-
-static int set_flag(int fd, int level, int option, int value)
-{
-    return setsockopt(fd, level, option, &value, sizeof(value)) == 0 ? 0 : -errno;
-}
-
-/* ---- opening ---- */
-
-static int open_tcp(const struct endpoint *endpoint, bool reuse_port, bool dual_stack, int backlog)
-{
-    int family = endpoint->address.any.sa_family;
-    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    int err = set_flag(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (err == 0 && reuse_port)
-        err = set_flag(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (err == 0 && family == AF_INET6)
-        err = set_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY, !dual_stack);
-    /* Accepted connections inherit it: no system call for each of them. */
-    if (err == 0)
-        err = set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    if (err == 0 && bind(fd, &endpoint->address.any, endpoint->address_size) != 0)
-        err = -errno;
-    if (err == 0 && backlog > 0 && listen(fd, backlog) != 0)
-        err = -errno;
-    if (err != 0) {
-        (void)close(fd);
-        return err;
-    }
-    return fd;
-}
-
-static struct listener_group *add_group(struct listeners *listeners,
-                                        const struct endpoint *endpoint, int fd_count)
-{
-    if (listeners->group_count == CONTRACT_MAX_GROUPS)
-        return NULL;
-    struct listener_group *group = &listeners->group[listeners->group_count];
-    memset(group, 0, sizeof(*group));
-    group->stopper_fd = -1;
-    group->filler_fd = -1;
-    group->fds = calloc((size_t)fd_count, sizeof(*group->fds));
-    if (group->fds == NULL)
-        return NULL;
-    (void)snprintf(group->name, sizeof(group->name), "%s",
-                   endpoint->listen != NULL ? endpoint->listen->name : "systemd");
-    describe(&endpoint->address.any, group->address, sizeof(group->address));
-    listeners->group_count++;
-    return group;
-}
-
-/* Adds sockets for the slots that have none. With -EADDRINUSE on a socket of
- * the service manager the group stays shared: another user opened it. */
-static int fill_group(struct listener_group *group, const struct endpoint *endpoint, int slot_count,
-                      int backlog)
-{
-    while (group->fd_count < slot_count) {
-        int fd = open_tcp(endpoint, true, group->dual_stack, backlog);
-        if (fd < 0)
-            return fd;
-        group->fds[group->fd_count++] = fd;
-    }
-    return 0;
-}
-
-static int attach(int fd, const struct dispatch_program *program)
+int listeners_attach(int fd, const struct dispatch_program *program)
 {
     const struct sock_fprog filter = {program->count, (struct sock_filter *)program->code};
     return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &filter, sizeof(filter)) == 0
                ? 0
                : -errno;
-}
-
-/* The first member of a group. The program comes before it listens, so that
- * hardly anybody can get into it; whoever did in the microseconds before slot 0
- * listened is turned away by discard_early(). */
-static int open_stopper(struct listener_group *group, const struct endpoint *endpoint)
-{
-    struct dispatch_program program;
-    dispatch_build_one(1, &program);
-    int fd = open_tcp(endpoint, true, false, 0);
-    if (fd < 0)
-        return fd;
-    int err = attach(fd, &program);
-    if (err == 0 && listen(fd, 0) != 0)
-        err = -errno;
-    if (err != 0) {
-        (void)close(fd);
-        return err;
-    }
-    group->stopper_fd = fd;
-    group->first_index = 1;
-    return 0;
-}
-
-static void discard_early(const struct listener_group *group)
-{
-    int fd;
-    while ((fd = accept4(group->stopper_fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-        (void)close(fd);
-}
-
-static int in_use(const struct endpoint *endpoint, char *error, size_t error_size)
-{
-    char address[CLUSTER_ADDRESS_SIZE], holder[128];
-    describe(&endpoint->address.any, address, sizeof(address));
-    int family = endpoint->address.any.sa_family;
-    int port =
-        ntohs(family == AF_INET ? endpoint->address.v4.sin_port : endpoint->address.v6.sin6_port);
-    if (!port_holder_describe(family, port, holder, sizeof(holder)))
-        (void)snprintf(holder, sizeof(holder), "a process that this user may not see");
-    /* The names of worker processes (worker/main.c). */
-    bool orphan = strstr(holder, "(muster-w") != NULL;
-    (void)snprintf(error, error_size, "cannot listen on %s: address already in use, held by %s; %s",
-                   address, holder,
-                   orphan ? "a worker whose master was killed leaves after orphan_timeout, or on "
-                            "SIGTERM"
-                          : "stop it, or choose another port (listen { port = ... }, or the "
-                            "variable PORT)");
-    return -EADDRINUSE;
-}
-
-static int open_group_locked(struct listeners *listeners, const struct endpoint *endpoint,
-                             int slot_count, char *error, size_t error_size)
-{
-    char address[CLUSTER_ADDRESS_SIZE];
-    describe(&endpoint->address.any, address, sizeof(address));
-    /* SO_REUSEPORT lets a second cluster of the same user join silently; a
-     * socket without it does not, and so finds out whether anybody is there. */
-    int probe = open_tcp(endpoint, false, false, 0);
-    if (probe == -EAFNOSUPPORT || (probe == -EADDRNOTAVAIL && endpoint->optional)) {
-        if (endpoint->optional) {
-            log_notice("no IPv6 here, listening on IPv4 only", LOG_STR("address", address));
-            return 0;
-        }
-    }
-    if (probe == -EADDRINUSE)
-        return in_use(endpoint, error, error_size);
-    if (probe < 0)
-        return fail(error, error_size, address, "bind", -probe);
-    (void)close(probe);
-
-    struct listener_group *group = add_group(listeners, endpoint, slot_count);
-    if (group == NULL)
-        return fail(error, error_size, address, "too many addresses", ENOSPC);
-    group->kind = LISTENER_PER_SLOT;
-    int err = open_stopper(group, endpoint);
-    if (err == 0)
-        err = fill_group(group, endpoint, slot_count, endpoint->listen->backlog);
-    if (err == 0)
-        discard_early(group);
-    return err == 0 ? 0 : fail(error, error_size, address, "listen", -err);
-}
-
-/* Looking whether somebody is there and opening the group are two steps: of two
- * masters that start at the same moment the second has to look after the first
- * has opened. The lock is a name in the abstract Unix namespace, which is that
- * of the network. Whoever squats on it only takes this care away. */
-static int lock_address(const char *address)
-{
-    enum { TRIES = 100, PAUSE_MS = 10 };
-    struct sockaddr_un name = {.sun_family = AF_UNIX};
-    int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "muster:%s", address);
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len);
-    for (int i = 0; i < TRIES && fd >= 0; i++) {
-        if (bind(fd, (const struct sockaddr *)&name, size) == 0 || errno != EADDRINUSE)
-            break;
-        (void)poll(NULL, 0, PAUSE_MS);
-    }
-    return fd;
-}
-
-static int open_group(struct listeners *listeners, const struct endpoint *endpoint, int slot_count,
-                      char *error, size_t error_size)
-{
-    char address[CLUSTER_ADDRESS_SIZE];
-    describe(&endpoint->address.any, address, sizeof(address));
-    int lock = lock_address(address);
-    int err = open_group_locked(listeners, endpoint, slot_count, error, error_size);
-    if (lock >= 0)
-        (void)close(lock);
-    return err;
-}
-
-/* A name left behind by a dead process is removed, one that somebody listens
- * on is not. */
-static int clear_unix_path(const struct endpoint *endpoint)
-{
-    struct stat st;
-    if (lstat(endpoint->address.un.sun_path, &st) != 0)
-        return errno == ENOENT ? 0 : -errno;
-    if (!S_ISSOCK(st.st_mode))
-        return -EEXIST;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    int connected = connect(fd, &endpoint->address.any, endpoint->address_size);
-    int err = errno;
-    (void)close(fd);
-    if (connected == 0 || err == EAGAIN)
-        return -EADDRINUSE;
-    return unlink(endpoint->address.un.sun_path) == 0 ? 0 : -errno;
-}
-
-static int open_unix(struct listeners *listeners, const struct endpoint *endpoint, char *error,
-                     size_t error_size)
-{
-    char address[CLUSTER_ADDRESS_SIZE];
-    describe(&endpoint->address.any, address, sizeof(address));
-    int err = clear_unix_path(endpoint);
-    if (err != 0)
-        return fail(error, error_size, address, "the path is taken", -err);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return fail(error, error_size, address, "socket", errno);
-    mode_t mask = umask((mode_t)(~endpoint->listen->mode & 0777));
-    int bound = bind(fd, &endpoint->address.any, endpoint->address_size);
-    err = errno;
-    (void)umask(mask);
-    if (bound == 0 && listen(fd, endpoint->listen->backlog) != 0) {
-        bound = -1;
-        err = errno;
-    }
-    struct listener_group *group = bound == 0 ? add_group(listeners, endpoint, 1) : NULL;
-    if (group == NULL) {
-        (void)close(fd);
-        return fail(error, error_size, address, "bind", bound == 0 ? ENOSPC : err);
-    }
-    group->kind = LISTENER_SHARED;
-    group->fds[group->fd_count++] = fd;
-    (void)snprintf(group->unix_path, sizeof(group->unix_path), "%s", endpoint->address.un.sun_path);
-    return 0;
-}
-
-/* ---- what the service manager hands over ---- */
-
-static bool same_address(const struct endpoint *a, const struct endpoint *b)
-{
-    if (a->address.any.sa_family != b->address.any.sa_family)
-        return false;
-    switch (a->address.any.sa_family) {
-    case AF_INET:
-        return a->address.v4.sin_port == b->address.v4.sin_port &&
-               a->address.v4.sin_addr.s_addr == b->address.v4.sin_addr.s_addr;
-    case AF_INET6:
-        return a->address.v6.sin6_port == b->address.v6.sin6_port &&
-               memcmp(&a->address.v6.sin6_addr, &b->address.v6.sin6_addr,
-                      sizeof(struct in6_addr)) == 0;
-    default:
-        return strcmp(a->address.un.sun_path, b->address.un.sun_path) == 0;
-    }
-}
-
-static int get_flag(int fd, int level, int option)
-{
-    int value = 0;
-    socklen_t size = sizeof(value);
-    return getsockopt(fd, level, option, &value, &size) == 0 ? value : 0;
-}
-
-static int inherit_one(struct listeners *listeners, int fd, const char *name, int slot_count,
-                       char *error, size_t error_size)
-{
-    struct endpoint endpoint = {0};
-    endpoint.address_size = sizeof(endpoint.address);
-    if (sd_is_socket(fd, AF_UNSPEC, SOCK_STREAM, 1) <= 0 ||
-        getsockname(fd, &endpoint.address.any, &endpoint.address_size) != 0) {
-        (void)snprintf(error, error_size,
-                       "the service manager handed over a descriptor that is not a listening "
-                       "stream socket (LISTEN_FDS, number %d, name %s)",
-                       fd, name);
-        return -EINVAL;
-    }
-    bool is_unix = endpoint.address.any.sa_family == AF_UNIX;
-    struct listener_group *group = add_group(listeners, &endpoint, is_unix ? 1 : slot_count);
-    if (group == NULL)
-        return fail(error, error_size, "LISTEN_FDS", "too many sockets", ENOSPC);
-    (void)snprintf(group->name, sizeof(group->name), "%s", name);
-    group->inherited = true;
-    group->fds[group->fd_count++] = fd;
-    group->kind = LISTENER_SHARED;
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
-        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
-        return fail(error, error_size, group->address, "fcntl", errno);
-    if (is_unix)
-        return 0;
-
-    (void)set_flag(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    group->dual_stack =
-        endpoint.address.any.sa_family == AF_INET6 && get_flag(fd, IPPROTO_IPV6, IPV6_V6ONLY) == 0;
-    if (get_flag(fd, SOL_SOCKET, SO_REUSEPORT) == 0) {
-        log_notice("socket from the service manager has no SO_REUSEPORT (ReusePort=yes): all "
-                   "workers share it",
-                   LOG_STR("address", group->address));
-        return 0;
-    }
-    int err = fill_group(group, &endpoint, slot_count, SOMAXCONN);
-    if (err == 0) {
-        group->kind = LISTENER_PER_SLOT;
-        return 0;
-    }
-    while (group->fd_count > 1)
-        (void)close(group->fds[--group->fd_count]);
-    log_notice("socket from the service manager belongs to another user and cannot be joined: all "
-               "workers share it",
-               LOG_STR("address", group->address), LOG_ERR(err));
-    return 0;
-}
-
-static int inherit(struct listeners *listeners, int slot_count, char *error, size_t error_size)
-{
-    char **names = NULL;
-    int count = sd_listen_fds_with_names(1, &names);
-    int err = 0;
-    for (int i = 0; i < count; i++) {
-        if (err == 0)
-            err = inherit_one(listeners, SD_LISTEN_FDS_START + i, names[i], slot_count, error,
-                              error_size);
-        free(names[i]);
-    }
-    free(names);
-    return err;
-}
-
-static bool is_wildcard_v4(const struct endpoint *endpoint)
-{
-    return endpoint->address.any.sa_family == AF_INET &&
-           endpoint->address.v4.sin_addr.s_addr == htonl(INADDR_ANY);
-}
-
-/* Whether an inherited socket already listens on this address. */
-static bool is_inherited(const struct listeners *listeners, const struct endpoint *endpoint)
-{
-    for (int i = 0; i < listeners->group_count; i++) {
-        const struct listener_group *group = &listeners->group[i];
-        struct endpoint other = {.address_size = sizeof(other.address)};
-        if (!group->inherited ||
-            getsockname(group->fds[0], &other.address.any, &other.address_size) != 0)
-            continue;
-        if (same_address(&other, endpoint))
-            return true;
-        if (group->dual_stack && is_wildcard_v4(endpoint) &&
-            other.address.v6.sin6_port == endpoint->address.v4.sin_port)
-            return true;
-    }
-    return false;
-}
-
-/* ---- from the configuration ---- */
-
-static void add_v4(struct endpoint *endpoint, const char *host, int port)
-{
-    endpoint->address.v4.sin_family = AF_INET;
-    endpoint->address.v4.sin_port = htons((uint16_t)port);
-    (void)inet_pton(AF_INET, host, &endpoint->address.v4.sin_addr);
-    endpoint->address_size = sizeof(endpoint->address.v4);
-}
-
-static void add_v6(struct endpoint *endpoint, const char *host, int port)
-{
-    endpoint->address.v6.sin6_family = AF_INET6;
-    endpoint->address.v6.sin6_port = htons((uint16_t)port);
-    (void)inet_pton(AF_INET6, host, &endpoint->address.v6.sin6_addr);
-    endpoint->address_size = sizeof(endpoint->address.v6);
-}
-
-/* One listen section is one or two addresses. */
-static int endpoints_of(const struct config_listen *listen, struct endpoint out[2])
-{
-    memset(out, 0, 2 * sizeof(*out));
-    out[0].listen = listen;
-    out[1].listen = listen;
-    if (listen->path != NULL && listen->path[0] != '\0') {
-        out[0].address.un.sun_family = AF_UNIX;
-        (void)snprintf(out[0].address.un.sun_path, sizeof(out[0].address.un.sun_path), "%s",
-                       listen->path);
-        out[0].address_size = sizeof(out[0].address.un);
-        return 1;
-    }
-    bool any = strcmp(listen->address, "*") == 0;
-    if (any || strcmp(listen->address, "localhost") == 0) {
-        add_v4(&out[0], any ? "0.0.0.0" : "127.0.0.1", listen->port);
-        add_v6(&out[1], any ? "::" : "::1", listen->port);
-        out[1].optional = true;
-        return 2;
-    }
-    if (strchr(listen->address, ':') != NULL)
-        add_v6(&out[0], listen->address, listen->port);
-    else
-        add_v4(&out[0], listen->address, listen->port);
-    return 1;
-}
-
-int listeners_open(struct listeners *listeners, const struct config *config, int slot_count,
-                   uid_t unix_owner, char *error, size_t error_size)
-{
-    memset(listeners, 0, sizeof(*listeners));
-    int err = inherit(listeners, slot_count, error, error_size);
-    for (int i = 0; i < config->listen_count && err == 0; i++) {
-        struct endpoint endpoint[2];
-        int count = endpoints_of(&config->listens[i], endpoint);
-        for (int n = 0; n < count && err == 0; n++) {
-            if (is_inherited(listeners, &endpoint[n]))
-                continue;
-            if (endpoint[n].address.any.sa_family == AF_UNIX) {
-                err = open_unix(listeners, &endpoint[n], error, error_size);
-                if (err == 0 && unix_owner != geteuid() &&
-                    lchown(config->listens[i].path, unix_owner, (gid_t)-1) != 0)
-                    err = fail(error, error_size, config->listens[i].path, "chown", errno);
-            } else {
-                err = open_group(listeners, &endpoint[n], slot_count, error, error_size);
-            }
-        }
-    }
-    if (err != 0)
-        listeners_close(listeners);
-    return err;
 }
 
 /* ---- steering and closing ---- */
@@ -495,7 +35,7 @@ int listeners_steer(struct listeners *listeners, const struct slot_set *slots, i
             continue;
         int failed = dispatch_build_even(slots, slot_count, group->first_index, &program);
         if (failed == 0)
-            failed = attach(group->fds[0], &program);
+            failed = listeners_attach(group->fds[0], &program);
         if (err == 0)
             err = failed;
     }
@@ -559,7 +99,7 @@ static int engage_stopper(struct listener_group *group, const struct slot_set *s
         dispatch_build_one(group->first_index, &program);
     dispatch_divert(&program, source.address.any.sa_family, ntohl(address),
                     ntohs(source.address.v4.sin_port), 0);
-    int err = attach(group->stopper_fd, &program);
+    int err = listeners_attach(group->stopper_fd, &program);
     if (err != 0)
         return err;
     if (connect(group->filler_fd, &target.address.any, target.address_size) != 0 &&
@@ -570,7 +110,7 @@ static int engage_stopper(struct listener_group *group, const struct slot_set *s
     if (queue_length(group->stopper_fd) < 1)
         return -ETIMEDOUT;
     dispatch_build_one(0, &program);
-    return attach(group->stopper_fd, &program);
+    return listeners_attach(group->stopper_fd, &program);
 }
 
 void listeners_refuse_new(struct listeners *listeners, const struct slot_set *steered,
@@ -589,7 +129,7 @@ void listeners_refuse_new(struct listeners *listeners, const struct slot_set *st
             /* The service manager's socket is the first one and outlives us:
              * new connections wait in it for the next start. */
             dispatch_build_one(0, &program);
-            err = attach(group->fds[0], &program);
+            err = listeners_attach(group->fds[0], &program);
         }
         if (err != 0)
             log_warning("cannot keep new connections away, some may be reset",

@@ -31,6 +31,8 @@ struct listener_group {
     char address[CLUSTER_ADDRESS_SIZE];
     enum listener_kind kind;
     bool inherited;
+    bool adopted;        /* from workers of a master before this one */
+    bool configured;     /* a listen section names it */
     bool dual_stack;     /* an IPv6 socket that takes IPv4, too */
     int first_index;     /* of slot 0 in the kernel's group: 1 behind a stopper, else 0 */
     int stopper_fd;      /* -1: none */
@@ -45,11 +47,34 @@ struct listeners {
     int group_count;
 };
 
+/* Listening sockets that outlived a master: in the workers, or in the service
+ * manager's store. Owns the descriptors. */
+struct found_socket {
+    uint32_t group; /* as the master before numbered them */
+    enum listener_kind kind;
+    int slot; /* FOUND_STOPPER: not a slot's */
+    bool inherited;
+    int fd;
+};
+enum { FOUND_STOPPER = -1 };
+
+struct found_sockets {
+    struct found_socket *items;
+    int count;
+};
+
+/* Takes the descriptor in any case. 0, -ENOMEM, -EPROTO when there cannot be such a one. */
+MUST_USE int found_sockets_add(struct found_sockets *found, const struct found_socket *socket);
+void found_sockets_fini(struct found_sockets *found);
+
 /* Opens every configured address with `slot_count` sockets each, taking over
- * what the service manager handed us (LISTEN_FDS). 0, or -errno with the
- * reason in `error`; everything is closed then. */
+ * what was found (NULL: nothing) and what the service manager handed us
+ * (LISTEN_FDS). What was found and is not configured any more stays open: it
+ * may have clients. 0, or -errno with the reason in `error`; everything is
+ * closed then. */
 MUST_USE int listeners_open(struct listeners *listeners, const struct config *config,
-                            int slot_count, uid_t unix_owner, char *error, size_t error_size);
+                            int slot_count, uid_t unix_owner, struct found_sockets *found,
+                            char *error, size_t error_size);
 
 /* The kernel chooses among `slots` from now on. 0 or -errno of the first
  * group that refused. */

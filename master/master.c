@@ -26,7 +26,8 @@ enum {
 
 void master_reconcile_soon(struct master *master)
 {
-    event_active(master->reconcile, EV_TIMEOUT, 0);
+    if (master->reconcile != NULL) /* not before the roll has been called */
+        event_active(master->reconcile, EV_TIMEOUT, 0);
 }
 
 void master_set_rules(struct master *master)
@@ -347,6 +348,10 @@ static void clean_up(struct master *master)
     if (master->base != NULL)
         event_base_free(master->base);
     policy_plan_fini(&master->plan);
+    /* Who leaves no worker behind leaves nothing to be told. */
+    state_file_free(&master->state_file,
+                    master->roster != NULL && master->roster->worker_count == 0);
+    found_sockets_fini(&master->roll.found);
     roster_free(&master->roster);
     buf_fini(&master->message);
     if (master->config_document >= 0)

@@ -137,6 +137,7 @@ static void set_desired(struct master *master, int desired)
                      master->roster->desired, desired,
                      master->cluster.manual ? master->cluster.manual_reason : "configuration");
     roster_set_desired(master->roster, desired);
+    master_save_cluster(master);
     master_reconcile_soon(master);
 }
 

@@ -48,9 +48,14 @@ static const char *explain_exit(int code)
     }
 }
 
-static void describe_death(int status, struct obituary *out)
+static void describe_death(int status, bool said_goodbye, struct obituary *out)
 {
     out->exit_code = -1;
+    if (status == CHILD_STATUS_UNKNOWN) {
+        (void)snprintf(out->cause, sizeof(out->cause), "%s, started by a master before this one",
+                       said_goodbye ? "ended its drain" : "ended, how is not known");
+        return;
+    }
     if (WIFSIGNALED(status)) {
         const char *name = sigabbrev_np(WTERMSIG(status));
         out->exit_signal = WTERMSIG(status);
@@ -100,17 +105,18 @@ static void write_obituary(const struct worker *worker, int wait_status, int64_t
         .connections = worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE],
         .rss_bytes = worker->proc.rss_bytes,
     };
-    describe_death(wait_status, out);
+    describe_death(wait_status, worker->done, out);
     out->reason = worker->ending;
+    bool exited = out->exit_code >= 0 || worker->done;
     if (out->reason == DEATH_NONE)
-        out->reason = out->exit_signal != 0 ? DEATH_CRASH : DEATH_EXIT;
+        out->reason = exited ? DEATH_EXIT : DEATH_CRASH;
 }
 
 static void log_death(struct master *master, const struct worker *worker,
                       const struct obituary *obituary, const struct slot *slot, int64_t now_ms)
 {
-    bool gentle = obituary->exit_code == 0 || obituary->exit_code == WORKER_EXIT_CUT ||
-                  obituary->exit_signal == SIGTERM;
+    bool gentle = worker->done || obituary->exit_code == 0 ||
+                  obituary->exit_code == WORKER_EXIT_CUT || obituary->exit_signal == SIGTERM;
     if (was_asked(obituary->reason) && gentle) {
         log_info("worker ended", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
                  LOG_STR("reason", death_reason_name(obituary->reason)),
@@ -176,6 +182,7 @@ void master_on_child_exit(void *context, struct child *child, int wait_status)
         slot->roll_failures++;
     child_free(&worker->child);
     master_drop_board(worker);
+    master_forget_worker(master, worker);
     roster_remove(master->roster, worker);
     master_log_slot(master, slot->index);
     if (new_generation_failed)

@@ -53,6 +53,7 @@ static void spawn(struct master *master, struct slot *slot, int64_t now_ms)
     }
     worker->child = child;
     slot->needs_budget = false;
+    master_save_worker(master, worker, (struct slice){0});
     master_log_slot(master, slot->index);
 }
 
@@ -72,6 +73,7 @@ static void drain(struct master *master, const struct policy_action *action, int
     worker->ending = action->reason;
     worker->drain_deadline_ms = now_ms + master->rules.drain_timeout_ms;
     worker_enter(worker, WORKER_DRAINING, now_ms);
+    master_save_worker(master, worker, (struct slice){0});
     log_info("worker draining", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
              LOG_STR("reason", death_reason_name(action->reason)),
              LOG_INT("connections", worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE]));
@@ -140,6 +142,8 @@ static void carry_out_one(struct master *master, const struct policy_action *act
 
 void master_carry_out(struct master *master)
 {
+    if (master->reconcile == NULL)
+        return; /* the roll has not been called yet */
     /* A plan may make the next one possible (SUSPECT, then steer away), so it
      * is made again until it is empty; the bound is against our own mistakes. */
     for (int round = 0; round < 8; round++) {

@@ -11,6 +11,8 @@
  *   master_commands.c  what people ask for, and how it ended
  *   master_reload.c    a new configuration
  *   master_stop.c      the drain of the whole cluster
+ *   master_roll.c      the roll call: workers of a master that is gone
+ *   master_state.c     what is written down for the next master
  */
 #ifndef MUSTER_MASTER_PRIVATE_H
 #define MUSTER_MASTER_PRIVATE_H
@@ -28,6 +30,7 @@
 #include "master/master.h"
 #include "master/notify.h"
 #include "master/policy.h"
+#include "master/state_file.h"
 #include "master/views.h"
 #include "version.h"
 
@@ -48,6 +51,14 @@ struct pending_command {
 };
 TAILQ_HEAD(pending_list, pending_command);
 
+/* While the roll is called, before anything else runs. */
+struct roll_call {
+    bool running;
+    struct worker *asked; /* for the listening sockets */
+    bool answered;
+    struct found_sockets found;
+};
+
 struct master {
     struct event_base *base;
     struct config *config;          /* in force; owned */
@@ -61,6 +72,10 @@ struct master {
     struct listeners listeners;
     struct control *control;
     struct management *management;
+    struct roll_call roll;
+    struct state_file *state_file; /* NULL: cannot be written */
+    bool state_failed;             /* said so already */
+    uint64_t config_id;            /* of the configuration in force */
 
     struct policy_rules rules;
     struct policy_plan plan;
@@ -79,6 +94,7 @@ struct master {
     char control_path[128];
     char pid_path[512];
     char lock_path[128];
+    char state_path[128];
     char worker_path[4096];
     int pid_fd;
     int lock_fd;
@@ -122,6 +138,7 @@ void master_send_state(struct master *master);
 void master_send_drain(struct master *master, struct worker *worker, int64_t timeout_ms,
                        int64_t grace_ms, bool stopping);
 void master_send_logs(struct master *master);
+void master_send_listeners(struct master *master, const struct worker *worker);
 void master_sample_worker(struct master *master, struct worker *worker, int64_t now_ms);
 void master_log_slot(struct master *master, int slot);
 
@@ -152,6 +169,23 @@ int master_reload(struct master *master, char *message, size_t message_size);
 void master_reload_failed(struct master *master, const char *reason);
 void master_reload_check(struct master *master);
 int master_config_document(struct master *master, const struct config *config);
+
+/* master_roll.c: adopts the living workers in `state`, waits until they have
+ * said who they are, and asks for the listening sockets. */
+void master_call_roll(struct master *master, const struct state *state);
+/* Tells them what is new, once the sockets are in place. */
+void master_end_roll(struct master *master);
+void master_roll_hello(struct master *master, struct worker *worker,
+                       const struct control_hello *hello);
+void master_roll_socket(void *context, struct worker *worker, const struct found_socket *socket);
+
+/* master_state.c: nothing here fails; what cannot be written is said once. */
+void master_open_state(struct master *master);
+void master_restore(struct master *master, const struct state *state);
+void master_save_cluster(struct master *master);
+/* Without a snapshot the last one known is written. */
+void master_save_worker(struct master *master, struct worker *worker, struct slice snapshot);
+void master_forget_worker(struct master *master, struct worker *worker);
 
 /* master_stop.c */
 void master_drain(struct master *master, const char *who);

@@ -27,6 +27,8 @@ int master_config_document(struct master *master, const struct config *config)
     buf_init(&text, CONTRACT_MAX_DOCUMENT);
     config_print(config, CONFIG_PRINT_WIRE, &text);
     int fd = buf_failed(&text) ? -1 : ipc_document_new("muster-config", buf_slice(&text));
+    if (fd >= 0)
+        master->config_id = state_config_id(buf_slice(&text));
     buf_fini(&text);
     if (fd < 0)
         return fd;

@@ -140,6 +140,8 @@ static int prepare_run_dir(struct master *master, char *error, size_t size)
                        master->run_dir);
     (void)snprintf(master->lock_path, sizeof(master->lock_path), "%s/musterd.lock",
                    master->run_dir);
+    (void)snprintf(master->state_path, sizeof(master->state_path), "%s/cluster.state",
+                   master->run_dir);
     return 0;
 }
 
@@ -205,21 +207,63 @@ static void fill_cluster(struct master *master)
 
 static int open_sockets(struct master *master, char *error, size_t size)
 {
-    int err = listeners_open(&master->listeners, master->config, master->cluster.max_workers,
-                             master->worker_uid, error, size);
+    int err = listeners_open(&master->listeners, master->config, master->roster->slot_count,
+                             master->worker_uid, &master->roll.found, error, size);
     if (err == 0)
         err = check_file_limit(master, master->listeners.group_count, error, size);
     if (err != 0)
         return err;
-    err = control_new(master->base, master->control_path, master->worker_uid,
-                      master->cluster.max_workers, &master_control_callbacks, master,
-                      &master->control);
-    if (err != 0) {
-        (void)snprintf(error, size, "cannot open %s: %s", master->control_path, log_strerror(err));
-        return err;
-    }
     master->management = management_new(master->base, &master->cluster, master, error, size);
     return master->management == NULL ? -EADDRINUSE : 0;
+}
+
+static int open_control(struct master *master, char *error, size_t size)
+{
+    int err = control_new(master->base, master->control_path, master->worker_uid,
+                          master->roster->slot_count, &master_control_callbacks, master,
+                          &master->control);
+    if (err != 0)
+        (void)snprintf(error, size, "cannot open %s: %s", master->control_path, log_strerror(err));
+    return err;
+}
+
+/* What a master before this one wrote down, if it was not stopped in good order. */
+static void load_state(const struct master *master, struct state *out)
+{
+    int err = state_file_load(master->state_path, out);
+    if (err == 0 || err == -ENOENT || err == -ESTALE)
+        return;
+    log_error("what the master before wrote down cannot be used; its workers are not known",
+              LOG_STR("file", master->state_path),
+              LOG_STR("reason", err == -EPERM    ? "another user could have written it"
+                                : err == -EPROTO ? "it is damaged"
+                                                 : log_strerror(err)));
+}
+
+/* Sockets are never taken out of a group: there are as many slots as there were. */
+static int count_slots(const struct master *master, const struct state *state)
+{
+    int most = master->cluster.max_workers;
+    return state->cluster.slot_count > most ? state->cluster.slot_count : most;
+}
+
+static int assemble(struct master *master, const struct state *state, char *error, size_t size)
+{
+    master->roster = roster_new(count_slots(master, state));
+    master->cluster.roster = master->roster;
+    if (master->roster == NULL || master_config_document(master, master->config) != 0 ||
+        procfs_open(&master->procfs, getpid()) != 0)
+        return -ENOMEM;
+    roster_set_desired(master->roster, master->cluster.configured_workers);
+    /* The limit first: a group of many sockets may need more than the soft one. */
+    int err = check_file_limit(master, 2, error, size);
+    if (err == 0)
+        err = open_control(master, error, size);
+    if (err != 0)
+        return err;
+    if (state->cluster.version[0] != '\0')
+        master_call_roll(master, state);
+    return open_sockets(master, error, size);
 }
 
 int master_prepare(struct master *master, char *error, size_t size)
@@ -238,18 +282,14 @@ int master_prepare(struct master *master, char *error, size_t size)
     master_set_rules(master);
     master_find_worker_binary(master);
     master->watchdog_interval_ms = notify_watchdog_interval_ms();
-    master->roster = roster_new(master->cluster.max_workers);
-    master->cluster.roster = master->roster;
-    if (master->roster == NULL || master_config_document(master, master->config) != 0 ||
-        procfs_open(&master->procfs, getpid()) != 0)
-        return -ENOMEM;
-    /* The limit first: a group of many sockets may need more than the soft one. */
-    err = check_file_limit(master, 2, error, size);
-    if (err == 0)
-        err = open_sockets(master, error, size);
+    struct state state;
+    load_state(master, &state);
+    err = assemble(master, &state, error, size);
+    state_fini(&state);
     if (err != 0)
         return err;
     describe_listeners(master);
-    roster_set_desired(master->roster, master->cluster.configured_workers);
+    master_end_roll(master);
+    master_open_state(master);
     return 0;
 }

@@ -75,7 +75,7 @@ void master_send_state(struct master *master)
         master_send(master, worker, NULL, 0);
 }
 
-static void send_listeners(struct master *master, const struct worker *worker)
+void master_send_listeners(struct master *master, const struct worker *worker)
 {
     for (int g = 0; g < master->listeners.group_count; g++) {
         const struct listener_group *group = &master->listeners.group[g];
@@ -87,9 +87,16 @@ static void send_listeners(struct master *master, const struct worker *worker)
             ipc_put_u32(&master->message, FIELD_GROUP, (uint32_t)g);
             ipc_put_u32(&master->message, FIELD_GROUP_KIND, (uint32_t)group->kind);
             ipc_put_u32(&master->message, FIELD_FIRST_SLOT, (uint32_t)first);
+            ipc_put_u32(&master->message, FIELD_INHERITED, group->inherited);
             ipc_put_str(&master->message, FIELD_ADDRESS, group->address);
             master_send(master, worker, group->fds + first, count);
         }
+        if (group->stopper_fd < 0)
+            continue;
+        /* Were it closed with a killed master, the last slot would take its place. */
+        ipc_begin(&master->message, MESSAGE_KEEP);
+        ipc_put_u32(&master->message, FIELD_GROUP, (uint32_t)g);
+        master_send(master, worker, &group->stopper_fd, 1);
     }
 }
 
@@ -137,6 +144,8 @@ static struct worker *on_hello(void *context, const struct control_hello *hello,
     worker->confirmed = hello->slots;
     worker->assigned = hello->slots;
     (void)snprintf(worker->build, sizeof(worker->build), "%s", hello->build);
+    if (worker->adopted)
+        master_roll_hello(master, worker, hello);
     return worker;
 }
 
@@ -152,7 +161,7 @@ static void on_welcome(void *context, struct worker *worker)
     ipc_put_u32(&master->message, FIELD_LOG_KINDS, kinds);
     master_send(master, worker, fds, count);
     master_send_board(master, worker);
-    send_listeners(master, worker);
+    master_send_listeners(master, worker);
     if (worker->state == WORKER_DRAINING)
         master_send_drain(master, worker, worker->drain_deadline_ms - clock_monotonic_ms(), 0,
                           master->rules.stopping);
@@ -167,6 +176,7 @@ static void on_ready(void *context, struct worker *worker)
         return;
     worker_enter(worker, WORKER_READY, now_ms);
     worker->last_report_ms = now_ms;
+    master_save_worker(master, worker, (struct slice){0});
     master_sample_worker(master, worker, now_ms);
     master_log_slot(master, worker->slot);
     log_info("worker ready", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
@@ -243,9 +253,12 @@ static int on_metrics(void *context, struct worker *worker, uint32_t phase, stru
     worker->loop_busy =
         rate(now->counter[METRIC_LOOP_BUSY_NS], before->counter[METRIC_LOOP_BUSY_NS], elapsed_ms) /
         1e9;
-    totals_report(&master->totals, before, now, now_ms);
+    /* What it did while there was no master is not what happened in this second. */
+    totals_report(&master->totals, worker->unheard ? now : before, now, now_ms);
+    worker->unheard = false;
     worker->metrics = *now;
     worker->last_report_ms = now_ms;
+    master_save_worker(master, worker, snapshot);
     master_sample_worker(master, worker, now_ms);
     if (worker->state == WORKER_SUSPECT)
         master_reconcile_soon(master);
@@ -323,6 +336,7 @@ const struct control_callbacks master_control_callbacks = {
     .on_assigned = on_assigned,
     .on_metrics = on_metrics,
     .on_query = on_query,
+    .on_socket = master_roll_socket,
     .on_goodbye = on_goodbye,
     .on_disconnect = on_disconnect,
 };

@@ -92,7 +92,8 @@ static void watch_reports(const struct policy_rules *rules, struct worker *worke
             wake_at(plan, heard_ms + rules->suspect_timeout_ms);
         return;
     }
-    if (late_ms < rules->suspect_timeout_ms)
+    /* Without a connection nothing has been heard of it, whatever the clock says. */
+    if (late_ms < rules->suspect_timeout_ms && worker->connected)
         add_worker_action(plan, POLICY_TRUST, worker, DEATH_NONE, 0);
     else if (late_ms >= rules->hang_timeout_ms)
         /* SIGABRT, so that its last words show where it hung. */

@@ -90,10 +90,27 @@ struct worker *roster_add(struct roster *roster, int slot_index, pid_t pid, int6
     worker->state = WORKER_STARTING;
     worker->started_ms = now_ms;
     worker->state_since_ms = now_ms;
+    worker->state_cell = -1;
     TAILQ_INSERT_TAIL(&roster->workers, worker, in_roster);
     TAILQ_INSERT_HEAD(&slot->workers, worker, in_slot);
     slot->worker_count++;
     roster->worker_count++;
+    return worker;
+}
+
+struct worker *roster_adopt(struct roster *roster, int slot, pid_t pid, uint64_t generation,
+                            enum worker_state state, int64_t started_ms, int64_t now_ms)
+{
+    CHECK(state == WORKER_STARTING || state == WORKER_READY || state == WORKER_DRAINING);
+    struct worker *worker = roster_add(roster, slot, pid, now_ms);
+    if (worker == NULL)
+        return NULL;
+    worker->generation = generation;
+    worker->state = state;
+    worker->started_ms = started_ms;
+    worker->ready_ms = state == WORKER_STARTING ? 0 : started_ms;
+    worker->adopted = true;
+    worker->unheard = true;
     return worker;
 }
 

@@ -113,6 +113,9 @@ struct worker {
     int64_t last_report_ms;    /* 0: none yet */
     int64_t drain_deadline_ms; /* when the worker cuts what remains */
     bool connected;            /* its control connection is up */
+    bool adopted;              /* a master before this one started it */
+    bool unheard;              /* adopted, and has not reported since */
+    int state_cell;            /* of its record in the state file, -1: none */
     bool replace;              /* to be replaced by a new one, as a reload does */
     bool drain_sent;
     bool leaving;             /* drains by itself: will not go on accepting */
@@ -186,6 +189,10 @@ void roster_free(struct roster **roster);
 
 /* A new worker in STARTING. NULL: no memory, or the slot is full. */
 struct worker *roster_add(struct roster *roster, int slot, pid_t pid, int64_t now_ms);
+/* A worker that lived before this master: READY or DRAINING, or STARTING when
+ * it was that. Older ones first. NULL as above. */
+struct worker *roster_adopt(struct roster *roster, int slot, pid_t pid, uint64_t generation,
+                            enum worker_state state, int64_t started_ms, int64_t now_ms);
 /* Unlinks and frees a worker that is DEAD. */
 void roster_remove(struct roster *roster, struct worker *worker);
 struct worker *roster_find_pid(const struct roster *roster, pid_t pid);

@@ -195,6 +195,8 @@ void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct b
     doc_uint(&doc, "generation", roster->generation);
     doc_int(&doc, "uptime", view_uptime_s(cluster, now_ms));
     doc_time(&doc, "started_at", cluster->started_wall_ms);
+    doc_uint(&doc, "masters_before", cluster->masters);
+    doc_int(&doc, "adopted_workers", cluster->adopted);
     doc_int(&doc, "timestamp", clock_wall_ms() / 1000);
     doc_str(&doc, "config_file", cluster->config->file);
     doc_str(&doc, "run_dir", cluster->run_dir);

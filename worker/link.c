@@ -145,9 +145,14 @@ struct buf *link_message(struct link *link)
 
 int link_send(struct link *link)
 {
+    return link_send_fds(link, NULL, 0);
+}
+
+int link_send_fds(struct link *link, const int *fds, int fd_count)
+{
     if (link->fd < 0)
         return -ENOTCONN;
-    int result = ipc_queue_send(&link->queue, link->fd, &link->message, NULL, 0);
+    int result = ipc_queue_send(&link->queue, link->fd, &link->message, fds, fd_count);
     if (result == 1 && !link->waits_to_write) {
         link->waits_to_write = event_add(&link->writable, NULL) == 0;
         result = 0;

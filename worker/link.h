@@ -40,6 +40,8 @@ bool link_is_connected(const struct link *link);
 struct buf *link_message(struct link *link);
 /* Sends what is in that buffer, or queues it. -ENOTCONN, -ENOBUFS, -errno. */
 int link_send(struct link *link);
+/* The same with descriptors, which stay the caller's. */
+int link_send_fds(struct link *link, const int *fds, int fd_count);
 /* Whether messages wait because the master does not read. */
 bool link_is_backed_up(const struct link *link);
 /* Waits at most so long until everything queued has gone out. */

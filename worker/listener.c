@@ -35,6 +35,8 @@ struct group {
     enum listener_kind kind;
     int count;
     struct listener **sockets; /* by slot; a shared group has one */
+    int kept_fd;               /* not for us, -1: none */
+    bool inherited;            /* opened by the service manager */
 };
 
 struct listeners {
@@ -60,6 +62,8 @@ struct listeners *listeners_new(const struct listeners_parts *parts)
     if (set == NULL)
         return NULL;
     set->parts = *parts;
+    for (int g = 0; g < CONTRACT_MAX_GROUPS; g++)
+        set->group[g].kept_fd = -1;
     set->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     (void)evtimer_assign(&set->retry, parts->loop->base, on_retry, set);
     return set;
@@ -84,6 +88,12 @@ static void close_all(struct listeners *set)
         free(group->sockets);
         group->sockets = NULL;
         group->count = 0;
+    }
+    /* After the others: they must not take its place. */
+    for (int g = 0; g < CONTRACT_MAX_GROUPS; g++) {
+        if (set->group[g].kept_fd >= 0)
+            (void)close(set->group[g].kept_fd);
+        set->group[g].kept_fd = -1;
     }
 }
 
@@ -202,6 +212,38 @@ int listeners_add(struct listeners *set, uint32_t g, enum listener_kind kind, ui
     group->sockets[slot] = listener;
     poll_socket(listener, is_wanted(set, group, listener));
     return 0;
+}
+
+void listeners_set_inherited(struct listeners *set, uint32_t g)
+{
+    if (g < CONTRACT_MAX_GROUPS)
+        set->group[g].inherited = true;
+}
+
+int listeners_keep(struct listeners *set, uint32_t g, int fd)
+{
+    if (g >= CONTRACT_MAX_GROUPS) {
+        (void)close(fd);
+        return -EPROTO;
+    }
+    struct group *group = &set->group[g];
+    if (group->kept_fd >= 0)
+        (void)close(group->kept_fd);
+    group->kept_fd = fd;
+    return 0;
+}
+
+void listeners_view(const struct listeners *set, int g, struct listeners_group_view *out)
+{
+    const struct group *group = &set->group[g];
+    *out =
+        (struct listeners_group_view){group->kind, group->count, group->kept_fd, group->inherited};
+}
+
+int listeners_fd(const struct listeners *set, int g, int slot)
+{
+    const struct group *group = &set->group[g];
+    return slot < group->count && group->sockets[slot] != NULL ? group->sockets[slot]->fd : -1;
 }
 
 void listeners_assign(struct listeners *set, const struct slot_set *slots)

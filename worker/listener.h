@@ -38,6 +38,22 @@ MUST_USE int listeners_add(struct listeners *listeners, uint32_t group, enum lis
                            uint32_t slot, int fd);
 int listeners_count(const struct listeners *listeners);
 
+/* The service manager opened the sockets of this group: passed on to the next master. */
+void listeners_set_inherited(struct listeners *listeners, uint32_t group);
+/* Takes over a socket of the group that is only kept, for the next master. */
+MUST_USE int listeners_keep(struct listeners *listeners, uint32_t group, int fd);
+
+/* What is held of a group, to hand it to a new master: descriptors stay here,
+ * -1 where there is none. */
+struct listeners_group_view {
+    enum listener_kind kind;
+    int count; /* sockets, by slot; 0: no such group */
+    int kept_fd;
+    bool inherited;
+};
+void listeners_view(const struct listeners *listeners, int group, struct listeners_group_view *out);
+int listeners_fd(const struct listeners *listeners, int group, int slot);
+
 /* Polls exactly the sockets of these slots, and the shared ones unless the set
  * is empty. */
 void listeners_assign(struct listeners *listeners, const struct slot_set *slots);

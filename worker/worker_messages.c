@@ -51,7 +51,14 @@ static void on_connect(void *context)
         ipc_put_slots(message, FIELD_SLOTS, listeners_assigned(worker->listeners));
         ipc_put_u64(message, FIELD_EPOCH, worker->epoch);
     }
+    if (worker->state == WORKER_DRAINING) {
+        int64_t left_ms = (worker->drain_deadline_ns - worker->loop.now_ns) / 1000000;
+        ipc_put_u32(message, FIELD_TIMEOUT_MS, left_ms > 0 ? (uint32_t)left_ms : 0);
+    }
     send_or_log(worker, "HELLO");
+    /* A new master has only what the one before wrote down. */
+    if (worker->state != WORKER_STARTING)
+        worker_report(worker);
 }
 
 static void send_assigned(struct worker *worker, const struct slot_set *slots, bool closed)
@@ -168,15 +175,18 @@ static void on_welcome(struct worker *worker, struct ipc_message *message)
 
 static void on_listeners(struct worker *worker, struct ipc_message *message)
 {
-    uint32_t group, first, kind = LISTENER_PER_SLOT;
+    uint32_t group, first, kind = LISTENER_PER_SLOT, inherited = 0;
     if (worker->config == NULL || !ipc_get_u32(message, FIELD_GROUP, &group) ||
         !ipc_get_u32(message, FIELD_FIRST_SLOT, &first)) {
         log_error("LISTENERS without group or slot, or before WELCOME");
         return;
     }
     (void)ipc_get_u32(message, FIELD_GROUP_KIND, &kind);
+    (void)ipc_get_u32(message, FIELD_INHERITED, &inherited);
     if (worker->listening_ended)
         return;
+    if (inherited != 0)
+        listeners_set_inherited(worker->listeners, group);
     for (int i = 0; i < message->fd_count; i++) {
         int err = listeners_add(worker->listeners, group, (enum listener_kind)kind,
                                 first + (uint32_t)i, ipc_take_fd(message, i));
@@ -184,6 +194,72 @@ static void on_listeners(struct worker *worker, struct ipc_message *message)
             log_error("listening socket refused", LOG_INT("group", group),
                       LOG_INT("slot", first + (uint32_t)i), LOG_ERR(err));
     }
+}
+
+static void on_keep(struct worker *worker, struct ipc_message *message)
+{
+    uint32_t group;
+    int fd = ipc_take_fd(message, 0);
+    if (fd < 0)
+        return;
+    if (worker->config == NULL || worker->listening_ended ||
+        !ipc_get_u32(message, FIELD_GROUP, &group)) {
+        (void)close(fd);
+        return;
+    }
+    if (listeners_keep(worker->listeners, group, fd) != 0)
+        log_error("KEEP for a group that cannot be", LOG_INT("group", group));
+}
+
+/* ---- the roll call: the listening sockets go back ---- */
+
+static void begin_sockets(struct worker *worker, int group, const struct listeners_group_view *view)
+{
+    struct buf *message = link_message(worker->link);
+    ipc_begin(message, MESSAGE_SOCKETS);
+    ipc_put_u32(message, FIELD_GROUP, (uint32_t)group);
+    ipc_put_u32(message, FIELD_GROUP_KIND, (uint32_t)view->kind);
+    ipc_put_u32(message, FIELD_INHERITED, view->inherited);
+}
+
+static int send_group(struct worker *worker, int group, const struct listeners_group_view *view)
+{
+    int err = 0;
+    for (int first = 0; first < view->count && err == 0; first += CONTRACT_MAX_FDS) {
+        int fds[CONTRACT_MAX_FDS], count = 0;
+        while (count < CONTRACT_MAX_FDS && first + count < view->count) {
+            int fd = listeners_fd(worker->listeners, group, first + count);
+            if (fd < 0)
+                return -ENOENT; /* a group with a hole is of no use */
+            fds[count++] = fd;
+        }
+        begin_sockets(worker, group, view);
+        ipc_put_u32(link_message(worker->link), FIELD_FIRST_SLOT, (uint32_t)first);
+        err = link_send_fds(worker->link, fds, count);
+    }
+    if (err == 0 && view->kept_fd >= 0) {
+        begin_sockets(worker, group, view);
+        ipc_put_u32(link_message(worker->link), FIELD_KEPT, 1);
+        err = link_send_fds(worker->link, &view->kept_fd, 1);
+    }
+    return err;
+}
+
+static void on_call(struct worker *worker)
+{
+    int err = 0;
+    for (int group = 0; group < CONTRACT_MAX_GROUPS && worker->listeners != NULL; group++) {
+        struct listeners_group_view view;
+        listeners_view(worker->listeners, group, &view);
+        if (view.count > 0 && !worker->listening_ended)
+            err = send_group(worker, group, &view);
+        if (err != 0)
+            log_error("listening sockets not handed to the new master", LOG_INT("group", group),
+                      LOG_ERR(err));
+    }
+    ipc_begin(link_message(worker->link), MESSAGE_SOCKETS);
+    ipc_put_u32(link_message(worker->link), FIELD_LAST, 1);
+    send_or_log(worker, "SOCKETS");
 }
 
 static void on_assign(struct worker *worker, const struct ipc_message *message)
@@ -271,6 +347,12 @@ static void on_message(void *context, struct ipc_message *message)
         break;
     case MESSAGE_LISTENERS:
         on_listeners(worker, message);
+        break;
+    case MESSAGE_KEEP:
+        on_keep(worker, message);
+        break;
+    case MESSAGE_CALL:
+        on_call(worker);
         break;
     case MESSAGE_ASSIGN:
         on_assign(worker, message);

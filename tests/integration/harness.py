@@ -395,6 +395,12 @@ class Cluster:
             self.process.send_signal(sig)
         return self.wait_exit(timeout)
 
+    def kill_master(self):
+        """kill -9; the workers go on by themselves. The pid it had."""
+        self.process.kill()
+        self.process.wait()
+        return self.process.pid
+
     def close(self):
         """Ends everything and checks what was left behind; called by the fixtures."""
         problems = []
@@ -543,10 +549,10 @@ def parse_metrics(text):
 class Load:
     """A running load client; see tests/tools/loadgen.c."""
 
-    def __init__(self, address, directory, *args, path="/hello", body_bytes=6, prefix=()):
+    def __init__(self, address, directory, *args, path="/hello", body_bytes=6):
         self.ready_path = pathlib.Path(directory) / f"load-ready-{random.getrandbits(32):x}"
         self.process = subprocess.Popen(
-            [*prefix, str(TOOLS_DIR / "loadgen"), "--host", address[0], "--port", str(address[1]),
+            [str(TOOLS_DIR / "loadgen"), "--host", address[0], "--port", str(address[1]),
              "--path", path, "--expect-body-bytes", str(body_bytes), "--track-pid",
              "--ready-file", str(self.ready_path), *map(str, args)],
             stdout=subprocess.PIPE, text=True)

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-2-Clause
+ *
+ * master_state - what is written down for a master that comes after this one.
+ */
+#include "master/master_private.h"
+
+#include "common/clock.h"
+#include "common/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void complain(struct master *master, int err)
+{
+    if (err == 0) {
+        master->state_failed = false;
+        return;
+    }
+    if (!master->state_failed)
+        log_error("cannot write down the state: a master that comes after a crash of this one "
+                  "would not know its workers",
+                  LOG_STR("file", master->state_path), LOG_ERR(err));
+    master->state_failed = true;
+}
+
+void master_save_cluster(struct master *master)
+{
+    const struct cluster *cluster = &master->cluster;
+    const struct roster *roster = master->roster;
+    if (master->state_file == NULL)
+        return;
+    struct state_cluster out = {
+        .version = MUSTER_VERSION,
+        .generation = roster->generation,
+        .newest_generation = cluster->newest_generation,
+        .config_id = master->config_id,
+        .manual = cluster->manual,
+        .instances = roster->desired,
+        .since_wall_ms = cluster->manual_since_wall_ms,
+        .slot_count = roster->slot_count,
+        .masters = cluster->masters,
+    };
+    if (cluster->manual && cluster->manual_until_ms != 0)
+        out.until_wall_ms = clock_wall_ms() + cluster->manual_until_ms - clock_monotonic_ms();
+    memcpy(out.reason, cluster->manual_reason, sizeof(out.reason));
+    memcpy(out.who, cluster->manual_who, sizeof(out.who));
+    memcpy(out.restarts, roster->restarts, sizeof(out.restarts));
+    for (int i = 0; i < roster->slot_count; i++)
+        out.slot_restarts[i] = roster->slots[i].restarts;
+    complain(master, state_file_put_cluster(master->state_file, &out, &master->totals.dead));
+}
+
+void master_save_worker(struct master *master, struct worker *worker, struct slice snapshot)
+{
+    if (master->state_file == NULL || worker->child == NULL)
+        return;
+    bool new_here = worker->state_cell < 0;
+    if (new_here) {
+        int cell = state_file_add(master->state_file);
+        if (cell < 0)
+            return;
+        worker->state_cell = cell;
+    }
+    struct buf encoded;
+    buf_init(&encoded, CONTRACT_MAX_MESSAGE / 2);
+    if (snapshot.ptr == NULL) {
+        metrics_encode(&worker->metrics, &encoded);
+        snapshot = buf_slice(&encoded);
+    }
+    const struct state_worker out = {
+        .pid = worker->pid,
+        .start_ticks = child_start_ticks(worker->child),
+        .slot = worker->slot,
+        .generation = worker->generation,
+        .state = worker->state,
+        .started_wall_ms = clock_wall_ms() - (clock_monotonic_ms() - worker->started_ms),
+        .snapshot = snapshot,
+    };
+    complain(master, state_file_put_worker(master->state_file, worker->state_cell, &out));
+    buf_fini(&encoded);
+    if (new_here)
+        master_save_cluster(master);
+}
+
+void master_forget_worker(struct master *master, struct worker *worker)
+{
+    if (master->state_file == NULL)
+        return;
+    if (worker->state_cell >= 0)
+        state_file_drop(master->state_file, worker->state_cell);
+    worker->state_cell = -1;
+    master_save_cluster(master);
+}
+
+void master_open_state(struct master *master)
+{
+    int err = state_file_new(master->state_path, &master->state_file);
+    if (err != 0) {
+        complain(master, err);
+        return;
+    }
+    /* Whoever finds the file finds all of them in it. */
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+        master_save_worker(master, worker, (struct slice){0});
+    master_save_cluster(master);
+    complain(master, state_file_publish(master->state_file));
+}
+
+void master_restore(struct master *master, const struct state *state)
+{
+    const struct state_cluster *from = &state->cluster;
+    struct cluster *cluster = &master->cluster;
+    struct roster *roster = master->roster;
+    int64_t now_wall_ms = clock_wall_ms();
+    master->totals.dead = state->dead;
+    memcpy(roster->restarts, from->restarts, sizeof(roster->restarts));
+    for (int i = 0; i < roster->slot_count; i++)
+        roster->slots[i].restarts = from->slot_restarts[i];
+    cluster->masters = from->masters + 1;
+    cluster->newest_generation = from->newest_generation;
+    roster->generation = from->generation;
+    if (from->config_id != master->config_id)
+        roster->generation = ++cluster->newest_generation;
+    if (from->manual && (from->until_wall_ms == 0 || from->until_wall_ms > now_wall_ms) &&
+        from->instances >= cluster->min_workers && from->instances <= cluster->max_workers) {
+        cluster->manual = true;
+        cluster->manual_since_wall_ms = from->since_wall_ms;
+        if (from->until_wall_ms != 0)
+            cluster->manual_until_ms = clock_monotonic_ms() + from->until_wall_ms - now_wall_ms;
+        memcpy(cluster->manual_reason, from->reason, sizeof(cluster->manual_reason));
+        memcpy(cluster->manual_who, from->who, sizeof(cluster->manual_who));
+        roster_set_desired(roster, from->instances);
+    }
+}
