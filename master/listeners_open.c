@@ -200,7 +200,7 @@ static int open_group_locked(struct listeners *listeners, const struct endpoint 
  * of the network. Whoever squats on it only takes this care away. */
 static int lock_address(const char *address)
 {
-    enum { TRIES = 100, PAUSE_MS = 10 };
+    enum { TRIES = 500, PAUSE_MS = 10 };
     struct sockaddr_un name = {.sun_family = AF_UNIX};
     int len = snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "muster:%s", address);
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);

@@ -332,17 +332,27 @@ int state_file_put_cluster(struct state_file *file, const struct state_cluster *
 
 /* ---- reading ---- */
 
+/* "name=number name=number ": names that are not known here are of another version. */
+static void parse_restarts(char *text, uint64_t restarts[DEATH_REASON_COUNT])
+{
+    char *rest = NULL;
+    for (char *word = strtok_r(text, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        char *number = strchr(word, '=');
+        if (number == NULL)
+            continue;
+        *number++ = '\0';
+        for (unsigned i = 0; i < DEATH_REASON_COUNT; i++)
+            if (strcmp(death_reason_name((enum death_reason)i), word) == 0)
+                restarts[i] = strtoull(number, NULL, 10);
+    }
+}
+
 static void get_restarts(const struct ipc_message *record, struct state_cluster *out)
 {
     struct slice bytes;
-    char text[1024], name[32];
-    unsigned long long count;
-    int len;
+    char text[1024];
     get_text(record, TAG_RESTARTS, text, sizeof(text));
-    for (const char *at = text; sscanf(at, "%31[^=]=%llu %n", name, &count, &len) == 2; at += len)
-        for (unsigned i = 0; i < DEATH_REASON_COUNT; i++)
-            if (strcmp(death_reason_name((enum death_reason)i), name) == 0)
-                out->restarts[i] = count;
+    parse_restarts(text, out->restarts);
     if (ipc_get_bytes(record, (enum message_field)TAG_SLOT_RESTARTS, &bytes) &&
         bytes.len <= sizeof(out->slot_restarts))
         memcpy(out->slot_restarts, bytes.ptr, bytes.len);

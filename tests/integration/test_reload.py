@@ -140,20 +140,3 @@ def test_a_pipe_that_nobody_reads_is_refused_as_a_log(make_cluster):
     assert result.returncode == 1 and str(pipe) in result.stderr
     assert time.monotonic() - started < 5 * harness.PATIENCE
     assert pathlib.Path(pipe).is_fifo()
-
-
-def test_a_killed_master_is_no_outage(make_cluster):
-    """The workers serve on; a new master is told who holds the port, and starts when they have left."""
-    cluster = make_cluster(orphan_timeout="2s", drain_delay="0s")
-    pids = cluster.worker_pids()
-    cluster.process.kill()
-    cluster.process.wait()
-    for _ in range(20):
-        assert cluster.get("/hello").status == 200
-    assert cluster.get("/health").json["stale"] is True
-    early = cluster.run()
-    assert early.returncode == 1 and "a worker whose master was killed" in early.stderr
-    harness.wait_until(lambda: not any(map(harness.process_alive, pids)), 15, "the workers leave")
-    cluster.start()
-    assert cluster.get("/hello").status == 200
-    assert not set(pids) & set(cluster.worker_pids())
