@@ -549,10 +549,10 @@ def parse_metrics(text):
 class Load:
     """A running load client; see tests/tools/loadgen.c."""
 
-    def __init__(self, address, directory, *args, path="/hello", body_bytes=6):
+    def __init__(self, address, directory, *args, path="/hello", body_bytes=6, prefix=()):
         self.ready_path = pathlib.Path(directory) / f"load-ready-{random.getrandbits(32):x}"
         self.process = subprocess.Popen(
-            [str(TOOLS_DIR / "loadgen"), "--host", address[0], "--port", str(address[1]),
+            [*prefix, str(TOOLS_DIR / "loadgen"), "--host", address[0], "--port", str(address[1]),
              "--path", path, "--expect-body-bytes", str(body_bytes), "--track-pid",
              "--ready-file", str(self.ready_path), *map(str, args)],
             stdout=subprocess.PIPE, text=True)

@@ -4,13 +4,16 @@ benchmarks claim rests on that. The servers here are scripted to misbehave."""
 import contextlib
 import json
 import os
+import pathlib
 import socket
 import struct
 import subprocess
+import sys
 import threading
 
 import harness
 import pytest
+import wire
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"
 LAST = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 6\r\n\r\nhello\n"
@@ -158,6 +161,96 @@ def test_an_idle_connection_may_be_closed():
         report = loadgen(port, "--keepalive", 1, "--rate", 20, "--duration", 0.5)
     assert report["kinds"]["keepalive"]["closed_idle"] == 1
     assert report["kinds"]["keepalive"]["failed"] == 0
+
+
+def test_a_body_of_the_right_length_may_be_wrong():
+    with serve(at_once(lambda client: say(client, ANSWER.replace(b"hello", b"hallo")))) as port:
+        report = loadgen(port, "--keepalive", 1, "--rate", 100, "--duration", 0.3,
+                         "--expect-body", "hello\n")
+    counts = report["kinds"]["keepalive"]
+    assert counts["wrong_body"] == counts["failed"] == 1 and counts["answered"] > 5
+
+
+def test_strict_tells_by_its_exit_status():
+    command = [str(harness.TOOLS_DIR / "loadgen"), "--keepalive", "1", "--duration", "0.2",
+               "--strict", "--port"]
+    with serve(answering) as port:
+        assert subprocess.run([*command, str(port)], stdout=subprocess.DEVNULL, timeout=30,
+                              check=False).returncode == 0
+    with serve(at_once(reset)) as port:
+        assert subprocess.run([*command, str(port)], stdout=subprocess.DEVNULL, timeout=30,
+                              check=False).returncode == 2
+
+
+def test_a_stall_is_not_hidden():
+    """Waiting counts from when a connection was due, also while the server answers nobody."""
+    begun = []
+
+    def script(client, n):
+        begun.append(n)
+        if len(begun) < 20:
+            harness.wait_until(lambda: len(begun) >= 20, 10)
+        answering(client, n)
+    with serve(script) as port:
+        report = loadgen(port, "--new-rate", 50, "--duration", 1, "--slow-ms", 100, "--track-pid")
+    assert report["failure_count"] == 0
+    slow = report["slow"]
+    assert report["slow_count"] == len(slow) >= 10
+    first = min(slow, key=lambda one: one["due"])
+    assert first["took_ms"] >= 350 and first["port"] > 0 and first["kind"] == "new"
+    assert report["kinds"]["new"]["latency_us"]["max"] >= 350e3
+
+
+def test_connects_from_several_addresses():
+    seen = set()
+
+    def script(client, n):
+        seen.add(client.getpeername()[0])
+        answering(client, n)
+    with serve(script) as port:
+        report = loadgen(port, "--new-rate", 50, "--duration", 0.4, "--source", "127.0.0.7",
+                         "--sources", 3)
+    assert report["failure_count"] == 0
+    assert seen == {"127.0.0.7", "127.0.0.8", "127.0.0.9"}
+
+
+def test_opens_keepalive_connections_one_after_another():
+    with serve(answering) as port:
+        report = loadgen(port, "--keepalive", 100, "--open-rate", 50, "--duration", 1, "--series")
+    assert report["failure_count"] == 0
+    assert 40 <= report["kinds"]["keepalive"]["connects"] <= 51
+
+
+def test_a_wire_delays_both_ways():
+    try:
+        line = wire.Wire(round_trip_ms=40)
+    except wire.Unavailable as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    with line:
+        server = subprocess.Popen(
+            [*line.server, sys.executable, "-c",
+             "import socket\nlistener = socket.create_server(('10.77.0.1', 8000))\nprint(flush=True)\n"
+             "while True: client = listener.accept()[0]; client.recv(99); "
+             "client.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\nx'); client.close()"],
+            stdout=subprocess.PIPE)
+        try:
+            server.stdout.readline()
+            report = loadgen_in(line, "--host", line.address, "--port", 8000, "--new-rate", 20,
+                                "--duration", 0.5, "--source", line.source, "--sources", 4)
+        finally:
+            server.kill()
+            server.wait()
+        counts = report["kinds"]["new"]
+        assert counts["answered"] == counts["connects"] >= 9
+        assert counts["connect_us"]["p50"] >= 40e3 and counts["latency_us"]["p50"] >= 80e3
+        assert line.close() == 0
+    assert not pathlib.Path(line.server[1].split("=")[1]).exists()
+
+
+def loadgen_in(line, *args):
+    output = subprocess.run([*line.client, str(harness.TOOLS_DIR / "loadgen"), *map(str, args)],
+                            stdout=subprocess.PIPE, timeout=30, check=True).stdout
+    return json.loads(output)
 
 
 def test_refused_and_unanswered_connects():

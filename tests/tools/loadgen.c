@@ -5,7 +5,9 @@
  * Three loads at the same time, each on connections of its own:
  *   --keepalive N   N connections, one request after another (closed loop, or
  *                   at --rate requests per second over all of them)
- *   --new-rate R    R new connections per second, one request each (open loop)
+ *   --new-rate R    R new connections per second, one request each (open loop:
+ *                   they begin on time whatever became of the earlier ones, and
+ *                   waiting counts from when each was due, so no stall is hidden)
  *   --churn N       N at a time, each connection for one request (closed loop)
  * One thread, one epoll; what is counted is in loadgen_count.h and printed as
  * JSON when the run ends.
@@ -39,7 +41,7 @@
 enum {
     EVENTS_MAX = 512,
     TICK_MS = 50,
-    RETRY_MS = 5,
+    RETRY_MS = 50,
     RECEIVE_SIZE = 256 * 1024,
     REQUEST_SIZE = 4096
 };
@@ -73,6 +75,8 @@ TAILQ_HEAD(conn_list, conn);
 static struct load_counts counts[LOAD_KIND_COUNT];
 static struct load_failure *failures;
 static uint64_t failure_count;
+static struct load_slow *slow;
+static uint64_t slow_count;
 static struct load_second *seconds;
 static struct conn *conns;
 static int conn_count, conn_open_count;
@@ -83,9 +87,12 @@ static char request[LOAD_KIND_COUNT][REQUEST_SIZE];
 static size_t request_len[LOAD_KIND_COUNT];
 static struct sockaddr_storage address;
 static socklen_t address_len;
+static struct answer_expected expected_body;
 static int epoll_fd;
 static int64_t started_ns, now_ns;
 static int64_t next_new_ns, next_request_ns; /* when --new-rate and --rate want the next one */
+static int64_t next_open_ns;                 /* when --open-rate wants the next one */
+static int64_t stall_max_ns;
 static bool stopping;
 static int first_answers; /* keep-alive connections that have been answered once */
 static volatile sig_atomic_t signalled;
@@ -122,6 +129,29 @@ static void count(struct conn *conn, enum load_outcome outcome, int error)
             .error = error,
         };
     failure_count++;
+}
+
+/* An answer that was waited for. */
+static void count_time(struct conn *conn)
+{
+    uint64_t took_ns = (uint64_t)(now_ns - conn->due_ns);
+    struct load_counts *kind = &counts[conn->kind];
+    histogram_record(&kind->latency, took_ns);
+    if (took_ns > kind->latency_max_ns)
+        kind->latency_max_ns = took_ns;
+    if ((double)took_ns <= options.slow_ms * (double)NS_PER_MS)
+        return;
+    if (slow_count < LOAD_SLOW_KEPT)
+        slow[slow_count] = (struct load_slow){
+            .due_ns = conn->due_ns,
+            .opened_ns = conn->answered == 0 ? conn->opened_ns : conn->due_ns,
+            .answered_ns = now_ns,
+            .kind = conn->kind,
+            .port = conn->port,
+            .pid = conn->answer.worker_pid,
+            .slot = conn->answer.worker_slot,
+        };
+    slow_count++;
 }
 
 static void watch(struct conn *conn, uint32_t events)
@@ -278,8 +308,16 @@ static void conn_open(struct conn *conn, int64_t due_ns)
     if (conn->kind == LOAD_KEEPALIVE && address.ss_family != AF_UNIX)
         (void)setsockopt(conn->fd, IPPROTO_TCP, TCP_CONGESTION, "reno", 4); /* the cheapest */
     counts[conn->kind].connects++;
+    uint64_t late_ns = (uint64_t)(conn->opened_ns - due_ns);
+    if (late_ns > counts[conn->kind].late_max_ns)
+        counts[conn->kind].late_max_ns = late_ns;
     if (conn->kind == LOAD_KEEPALIVE && options.rate > 0)
         next_request_ns += interval_ns(options.rate); /* it begins with a request */
+    int bound = options.source != NULL ? load_bind_source(conn->fd) : 0;
+    if (bound < 0) {
+        conn_connect_failed(conn, -bound);
+        return;
+    }
     int result = connect(conn->fd, (const struct sockaddr *)&address, address_len);
     if (result < 0 && errno != EINPROGRESS) {
         int error = errno;
@@ -292,20 +330,25 @@ static void conn_open(struct conn *conn, int64_t due_ns)
     conn_send(conn);
 }
 
+static bool body_is_right(const struct answer *answer)
+{
+    if (expected_body.data != NULL &&
+        (answer->body_differs || answer->body_bytes != (int64_t)expected_body.len))
+        return false;
+    return options.expect_body_bytes < 0 ||
+           answer->body_bytes == (int64_t)options.expect_body_bytes;
+}
+
 /* An answer is complete. */
 static void conn_answered(struct conn *conn)
 {
-    uint64_t took = (uint64_t)(now_ns - conn->due_ns);
     if (conn->answer.status != (int)options.expect_status) {
         count(conn, LOAD_WRONG_STATUS, conn->answer.status);
-    } else if (options.expect_body_bytes >= 0 &&
-               conn->answer.body_bytes != (int64_t)options.expect_body_bytes) {
+    } else if (!body_is_right(&conn->answer)) {
         count(conn, LOAD_WRONG_BODY, 0);
     } else {
         count(conn, LOAD_ANSWERED, 0);
-        histogram_record(&counts[conn->kind].latency, took);
-        if (took > counts[conn->kind].latency_max_ns)
-            counts[conn->kind].latency_max_ns = took;
+        count_time(conn);
     }
     if (conn->answered++ == 0 && conn->kind == LOAD_KEEPALIVE)
         first_answers++;
@@ -331,7 +374,7 @@ static void on_bytes(struct conn *conn, const char *data, size_t len)
         return;
     }
     size_t used = 0;
-    switch (answer_feed(&conn->answer, data, len, options.track, &used)) {
+    switch (answer_feed(&conn->answer, data, len, options.track, &expected_body, &used)) {
     case ANSWER_MORE:
         return;
     case ANSWER_BAD:
@@ -453,6 +496,11 @@ static void reopen(void)
     while (conn != NULL) {
         struct conn *next = conn == last ? NULL : TAILQ_NEXT(conn, link);
         if (now_ns >= conn->deadline_ns) {
+            if (conn->kind == LOAD_KEEPALIVE && options.open_rate > 0) {
+                if (now_ns < next_open_ns)
+                    return;
+                next_open_ns += interval_ns(options.open_rate);
+            }
             TAILQ_REMOVE(&resting, conn, link);
             conn_open(conn, now_ns);
         }
@@ -529,7 +577,8 @@ static int64_t min_ns(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
-static void wait_for_events(int64_t until_ns)
+/* When it was woken, or was to be if that was earlier. */
+static int64_t wait_for_events(int64_t until_ns)
 {
     int64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
     struct timespec timeout = {.tv_sec = left_ns / NS_PER_S, .tv_nsec = left_ns % NS_PER_S};
@@ -539,12 +588,14 @@ static void wait_for_events(int64_t until_ns)
         perror("loadgen: epoll_pwait2");
         exit(1);
     }
+    int64_t woken_ns = min_ns(clock_monotonic_ns(), until_ns);
     for (int i = 0; i < n; i++) {
         struct conn *conn = events[i].data.ptr;
         now_ns = clock_monotonic_ns();
         if (conn->fd >= 0)
             on_event(conn, events[i].events);
     }
+    return woken_ns;
 }
 
 static void run(void)
@@ -552,6 +603,8 @@ static void run(void)
     int64_t end_ns = options.duration_s > 0 ? after(options.duration_s) : INT64_MAX;
     next_new_ns = started_ns;
     next_request_ns = started_ns;
+    next_open_ns = started_ns;
+    int64_t turn_ns = started_ns;
     int64_t next_tick_ns = started_ns + TICK_MS * NS_PER_MS;
     bool ready = false;
     for (;;) {
@@ -579,7 +632,10 @@ static void run(void)
         }
         if (!stopping && !TAILQ_EMPTY(&resting) && wake_ns > now_ns + NS_PER_MS)
             wake_ns = now_ns + NS_PER_MS;
-        wait_for_events(min_ns(wake_ns, min_ns(next_tick_ns, end_ns)));
+        now_ns = clock_monotonic_ns();
+        if (now_ns - turn_ns > stall_max_ns)
+            stall_max_ns = now_ns - turn_ns;
+        turn_ns = wait_for_events(min_ns(wake_ns, min_ns(next_tick_ns, end_ns)));
     }
 }
 
@@ -615,7 +671,10 @@ static void prepare(void)
         request_len[kind] =
             load_build_request(kind == LOAD_KEEPALIVE, request[kind], sizeof(request[kind]));
     }
+    if (options.expect_body != NULL)
+        expected_body = (struct answer_expected){options.expect_body, strlen(options.expect_body)};
     failures = allocate(LOAD_FAILURES_KEPT, sizeof(*failures));
+    slow = allocate(LOAD_SLOW_KEPT, sizeof(*slow));
     seconds = allocate(LOAD_SECONDS_KEPT, sizeof(*seconds));
     int closed_loop = (int)options.keepalive + (int)options.churn;
     conn_count = closed_loop + (options.new_rate > 0 ? (int)options.max_open : 0);
@@ -659,8 +718,12 @@ int main(int argc, char **argv)
         .counts = counts,
         .failures = failures,
         .failure_count = failure_count,
+        .slow = slow,
+        .slow_count = slow_count,
+        .stall_max_s = (double)stall_max_ns / 1e9,
         .seconds = options.series ? seconds : NULL,
     };
     load_print_report(stdout, &report);
-    return 0;
+    bool complete = failure_count == 0 && counts[LOAD_NEW].outcome[LOAD_OVERRUN] == 0;
+    return complete || !options.strict ? 0 : LOADGEN_EXIT_FAILED;
 }

@@ -26,7 +26,8 @@ struct answer {
     bool until_eof; /* no length: the end of the connection is the end of the body */
     int64_t body_left;
     int64_t body_bytes;
-    int worker_pid; /* from Muster-Worker, 0: not said */
+    bool body_differs; /* from the expected one, so far as it came */
+    int worker_pid;    /* from Muster-Worker, 0: not said */
     int worker_slot;
     unsigned head_len; /* bytes of an incomplete head in `head` */
     char head[ANSWER_HEAD_MAX];
@@ -40,6 +41,7 @@ static inline void answer_begin(struct answer *answer)
     answer->until_eof = false;
     answer->body_left = 0;
     answer->body_bytes = 0;
+    answer->body_differs = false;
     answer->head_len = 0;
 }
 
@@ -129,9 +131,25 @@ static inline bool answer_read_head(struct answer *answer, const char *head, siz
     return true;
 }
 
+/* What every body is to be; data is NULL when it does not matter. */
+struct answer_expected {
+    const char *data;
+    size_t len;
+};
+
+static inline void answer_compare_body(struct answer *answer, const char *data, size_t len,
+                                       const struct answer_expected *expected)
+{
+    size_t at = (size_t)answer->body_bytes;
+    if (expected->data != NULL && len > 0 &&
+        (at + len > expected->len || memcmp(expected->data + at, data, len) != 0))
+        answer->body_differs = true;
+}
+
 /* Takes bytes; *used says how many belonged to this answer. */
 static inline enum answer_progress answer_feed(struct answer *answer, const char *data, size_t len,
-                                               bool track_worker, size_t *used)
+                                               bool track_worker,
+                                               const struct answer_expected *expected, size_t *used)
 {
     size_t at = 0;
     while (!answer->head_done) {
@@ -170,6 +188,7 @@ static inline enum answer_progress answer_feed(struct answer *answer, const char
     int64_t rest = (int64_t)(len - at);
     if (!answer->until_eof && rest > answer->body_left)
         rest = answer->body_left;
+    answer_compare_body(answer, data + at, (size_t)rest, expected);
     answer->body_bytes += rest;
     *used = at + (size_t)rest;
     if (answer->until_eof)

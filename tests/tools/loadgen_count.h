@@ -52,6 +52,7 @@ enum load_outcome { LOAD_OUTCOMES(LOAD_ENUM) LOAD_OUTCOME_COUNT };
 
 enum {
     LOAD_FAILURES_KEPT = 20000,
+    LOAD_SLOW_KEPT = 20000,
     LOAD_SECONDS_KEPT = 86400,
 };
 
@@ -66,6 +67,7 @@ struct load_counts {
     struct histogram connect; /* from connect(2) to connected */
     uint64_t latency_max_ns;
     uint64_t connect_max_ns;
+    uint64_t late_max_ns; /* from when a new connection was due until it was begun */
 };
 
 /* One failure, for finding out whose it was. */
@@ -78,6 +80,13 @@ struct load_failure {
     int64_t age_ns;
     uint64_t answered; /* on this connection, before */
     int error;
+};
+
+/* One answer that took long. */
+struct load_slow {
+    int64_t due_ns, opened_ns, answered_ns; /* monotonic */
+    enum load_kind kind;
+    int port, pid, slot;
 };
 
 struct load_second {
@@ -157,7 +166,7 @@ static inline void load_print_counts(FILE *out, enum load_kind kind,
     load_print_histogram(out, "latency_us", &counts->latency, counts->latency_max_ns);
     (void)fprintf(out, ",\n      ");
     load_print_histogram(out, "connect_us", &counts->connect, counts->connect_max_ns);
-    (void)fprintf(out, "}");
+    (void)fprintf(out, ", \"late_max_us\": %.1f}", (double)counts->late_max_ns / 1e3);
 }
 
 static inline void load_print_failures(FILE *out, const struct load_failure *failures,
@@ -175,6 +184,21 @@ static inline void load_print_failures(FILE *out, const struct load_failure *fai
             load_outcome_name(failure->outcome), failure->port, failure->pid, failure->slot,
             (double)failure->age_ns / 1e6, (unsigned long)failure->answered, failure->error);
     }
+    (void)fprintf(out, "]");
+}
+
+static inline void load_print_slow(FILE *out, const struct load_slow *slow, uint64_t count)
+{
+    uint64_t kept = count < LOAD_SLOW_KEPT ? count : LOAD_SLOW_KEPT;
+    (void)fprintf(out, ",\n  \"slow_count\": %lu,\n  \"slow\": [", (unsigned long)count);
+    for (uint64_t i = 0; i < kept; i++)
+        (void)fprintf(out,
+                      "%s\n    {\"due\": %.6f, \"kind\": \"%s\", \"took_ms\": %.3f, "
+                      "\"late_ms\": %.3f, \"port\": %d, \"pid\": %d, \"slot\": %d}",
+                      i == 0 ? "" : ",", (double)slow[i].due_ns / 1e9, load_kind_name(slow[i].kind),
+                      (double)(slow[i].answered_ns - slow[i].due_ns) / 1e6,
+                      (double)(slow[i].opened_ns - slow[i].due_ns) / 1e6, slow[i].port, slow[i].pid,
+                      slow[i].slot);
     (void)fprintf(out, "]");
 }
 
@@ -196,6 +220,9 @@ struct load_report {
     const struct load_counts *counts; /* one for each kind */
     const struct load_failure *failures;
     uint64_t failure_count;
+    const struct load_slow *slow;
+    uint64_t slow_count;
+    double stall_max_s;                /* the client's own: the longest turn of its loop */
     const struct load_second *seconds; /* NULL: not wanted */
 };
 
@@ -207,14 +234,16 @@ static inline void load_print_report(FILE *out, const struct load_report *report
     double system_s = (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec / 1e6;
     (void)fprintf(out,
                   "{\n  \"started\": %.6f, \"elapsed_s\": %.6f, \"cpu_user_s\": %.3f, "
-                  "\"cpu_system_s\": %.3f, \"cpu_share\": %.4f,\n  \"kinds\": {\n",
+                  "\"cpu_system_s\": %.3f, \"cpu_share\": %.4f, \"stall_max_ms\": %.3f,\n"
+                  "  \"kinds\": {\n",
                   (double)report->started_ns / 1e9, report->elapsed_s, user_s, system_s,
-                  (user_s + system_s) / report->elapsed_s);
+                  (user_s + system_s) / report->elapsed_s, report->stall_max_s * 1e3);
     for (int kind = 0; kind < LOAD_KIND_COUNT; kind++) {
         load_print_counts(out, (enum load_kind)kind, &report->counts[kind]);
         (void)fprintf(out, kind + 1 < LOAD_KIND_COUNT ? ",\n" : "},\n");
     }
     load_print_failures(out, report->failures, report->failure_count);
+    load_print_slow(out, report->slow, report->slow_count);
     if (report->seconds != NULL) {
         int whole = (int)report->elapsed_s + 1;
         load_print_series(out, report->seconds,

@@ -8,6 +8,7 @@
 #include "common/check.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -17,20 +18,22 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum { LOADGEN_EXIT_USAGE = 64 };
+enum { LOADGEN_EXIT_FAILED = 2, LOADGEN_EXIT_USAGE = 64 };
 
 struct load_options {
-    const char *host, *unix_path, *path, *header, *until_file, *ready_file;
-    double port, keepalive, churn, rate, new_rate, max_open;
+    const char *host, *unix_path, *path, *header, *until_file, *ready_file, *source, *expect_body;
+    double port, keepalive, churn, rate, new_rate, open_rate, max_open, sources, slow_ms;
     double duration_s, connect_timeout_s, answer_timeout_s, linger_s;
     double expect_status, expect_body_bytes;
-    bool series, track;
+    bool series, track, strict;
 };
 
 static struct load_options options = {
     .host = "127.0.0.1",
     .path = "/",
     .max_open = 4096,
+    .sources = 1,
+    .slow_ms = 1000,
     .connect_timeout_s = 5,
     .answer_timeout_s = 10,
     .linger_s = 5,
@@ -67,8 +70,11 @@ static const struct load_option load_option_table[] = {
     STRING_OPTION("header", header, "'Name: value', one more line in each request"),
     NUMBER_OPTION("keepalive", keepalive, "N connections, one request after another"),
     NUMBER_OPTION("rate", rate, "R requests per second over all of these (as fast as they go)"),
+    NUMBER_OPTION("open-rate", open_rate, "R of them opened per second (all at once)"),
     NUMBER_OPTION("new-rate", new_rate, "R new connections per second, one request each"),
     NUMBER_OPTION("max-open", max_open, "N of these at the same time (4096)"),
+    STRING_OPTION("source", source, "IPv4 address to connect from (the kernel's choice)"),
+    NUMBER_OPTION("sources", sources, "N addresses, from --source on, in turns (1)"),
     NUMBER_OPTION("churn", churn, "N at a time, each connection for one request"),
     NUMBER_OPTION("duration", duration_s, "seconds (until SIGINT or SIGTERM)"),
     STRING_OPTION("until-file", until_file, "PATH: end when this file exists"),
@@ -76,11 +82,14 @@ static const struct load_option load_option_table[] = {
                   "PATH: made when --keepalive connections were answered"),
     NUMBER_OPTION("expect-status", expect_status, "N (200)"),
     NUMBER_OPTION("expect-body-bytes", expect_body_bytes, "N (anything)"),
+    STRING_OPTION("expect-body", expect_body, "TEXT that every body must be (anything)"),
     NUMBER_OPTION("connect-timeout", connect_timeout_s, "seconds (5)"),
     NUMBER_OPTION("answer-timeout", answer_timeout_s, "seconds (10)"),
     NUMBER_OPTION("linger", linger_s, "seconds to wait for the last answers (5)"),
     FLAG_OPTION("track-pid", track, "note local ports, and Muster-Worker, for each failure"),
     FLAG_OPTION("series", series, "print numbers for each second, too"),
+    NUMBER_OPTION("slow-ms", slow_ms, "N: list requests that took longer (1000)"),
+    FLAG_OPTION("strict", strict, "exit with 2 when something failed, or was not even started"),
 };
 
 static inline _Noreturn void load_usage(const char *mistake)
@@ -126,6 +135,10 @@ static inline void load_read_options(int argc, char **argv)
         load_usage("there are only options");
     if (options.port <= 0 && options.unix_path == NULL)
         load_usage("--port or --unix is missing");
+    if (options.source == NULL && options.sources > 1)
+        load_usage("--sources needs --source");
+    if (options.sources < 1)
+        load_usage("--sources needs at least 1");
     if (options.keepalive < 1 && options.churn < 1 && options.new_rate <= 0)
         load_usage("one of --keepalive, --new-rate and --churn is missing");
 }
@@ -154,6 +167,22 @@ static inline socklen_t load_resolve(struct sockaddr_storage *address)
         return sizeof(*in6);
     }
     load_usage("--host needs a numeric address");
+}
+
+/* Binds a socket to one of the addresses of --source, in turns. Each has all
+ * ports of its own towards the server: at thousands of connections a second
+ * one address runs out of those that do not rest in TIME_WAIT. The port is
+ * chosen by connect(2), which knows the peer, not by bind(2). 0 or -errno. */
+static inline int load_bind_source(int fd)
+{
+    static uint32_t turn;
+    struct sockaddr_in in = {.sin_family = AF_INET};
+    const int one = 1;
+    if (inet_pton(AF_INET, options.source, &in.sin_addr) != 1)
+        load_usage("--source needs a numeric IPv4 address");
+    in.sin_addr.s_addr = htonl(ntohl(in.sin_addr.s_addr) + turn++ % (uint32_t)options.sources);
+    (void)setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+    return bind(fd, (const struct sockaddr *)&in, sizeof(in)) == 0 ? 0 : -errno;
 }
 
 /* Builds the request; its length. */
