@@ -66,18 +66,27 @@ struct config {
     int64_t drain_delay;          /* 1 s */
     int64_t drain_timeout;        /* 30 s */
     int64_t reload_drain_timeout; /* 60 s: a worker that was replaced */
+    int64_t scale_drain_timeout;  /* 60 s: a worker that was scaled away */
+    int64_t canary_time;          /* 2 s: trial of a new generation's first worker */
     int64_t drain_idle_grace; /* 1 s: how long an idle keep-alive connection is kept in a drain */
     int64_t orphan_timeout;   /* 60 s without a master */
     int64_t suspect_timeout;  /* 3 s without a report */
     int64_t hang_timeout;     /* 30 s without a report */
 
     /* restart { backoff_min backoff_max healthy_after budget budget_interval } */
-    int64_t restart_backoff_min;   /* 100 ms */
-    int64_t restart_backoff_max;   /* 30 s */
-    int64_t restart_healthy_after; /* 10 s */
+    int64_t restart_backoff_min;     /* 100 ms */
+    int64_t restart_backoff_max;     /* 30 s */
+    int64_t restart_healthy_after;   /* 10 s */
+    int64_t restart_budget_interval; /* 10 s */
     int restart_budget; /* restarts in restart_budget_interval, whole cluster; 0: auto, 10 + 5 x
                            workers */
-    int64_t restart_budget_interval; /* 10 s */
+
+    /* recycle { requests lifetime memory jitter min_age } */
+    int recycle_jitter;       /* per cent */
+    int64_t recycle_requests; /* 0: no bound; so are the next two */
+    int64_t recycle_lifetime;
+    int64_t recycle_memory;
+    int64_t recycle_min_age; /* 1 min */
 
     /* http { ... } */
     int64_t http_header_timeout;  /* 10 s from the first byte of a request to the end of its head */

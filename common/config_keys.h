@@ -32,6 +32,7 @@
 #define CONFIG_SECTIONS(X) \
     X(TOP, "", "The cluster and its processes") \
     X(RESTART, "restart", "Starting workers again when they died") \
+    X(RECYCLE, "recycle", "Replacing workers that have served long enough, one at a time: the new one is ready before the old one drains") \
     X(HTTP, "http", "Deadlines and limits of HTTP connections") \
     X(LOG, "log", "The log and the access log") \
     X(MANAGEMENT, "management", "The management port, for musterctl, dashboards and scripts") \
@@ -76,9 +77,13 @@
     X(DRAIN_TIMEOUT, "", "drain_timeout", drain_timeout, DURATION, "30s", 0, HOUR_MS, LIVE, "", "", \
       "After SIGTERM: when requests that are still running are cut, drain_delay included.") \
     X(RELOAD_DRAIN_TIMEOUT, "", "reload_drain_timeout", reload_drain_timeout, DURATION, "1m", 0, DAY_MS, LIVE, "", "", \
-      "How long a worker that was replaced (reload, restart, scaling down) may take to finish its requests.") \
+      "How long a worker that was replaced (reload, restart, recycling) may take to finish its requests.") \
+    X(SCALE_DRAIN_TIMEOUT, "", "scale_drain_timeout", scale_drain_timeout, DURATION, "1m", 0, DAY_MS, LIVE, "", "", \
+      "How long a worker that was scaled away may take to finish its requests.") \
     X(DRAIN_IDLE_GRACE, "", "drain_idle_grace", drain_idle_grace, DURATION, "1s", 0, 10 * MINUTE_MS, LIVE, "", "", \
       "How long a draining worker keeps an idle keep-alive connection, in case a request is already on its way.") \
+    X(CANARY_TIME, "", "canary_time", canary_time, DURATION, "2s", 0, 10 * MINUTE_MS, LIVE, "", "", \
+      "How long the first worker of a reload must stay healthy before the others follow. A worker that dies sooner takes the whole reload back. 0: being ready is enough.") \
     X(ORPHAN_TIMEOUT, "", "orphan_timeout", orphan_timeout, DURATION, "1m", SECOND_MS, DAY_MS, LIVE, "", "", \
       "How long workers go on serving without a master before they drain and leave.") \
     X(SUSPECT_TIMEOUT, "", "suspect_timeout", suspect_timeout, DURATION, "3s", 200, 10 * MINUTE_MS, LIVE, "", "", \
@@ -96,6 +101,17 @@
       "Restarts that the whole cluster may make in budget_interval. auto: 10, and 5 for each worker.") \
     X(RESTART_BUDGET_INTERVAL, "restart", "budget_interval", restart_budget_interval, DURATION, "10s", SECOND_MS, HOUR_MS, LIVE, "", "", \
       "The interval that budget counts in.") \
+    \
+    X(RECYCLE_REQUESTS, "recycle", "requests", recycle_requests, NUMBER, "0", 0, INT64_C(1000000000000), LIVE, "", "", \
+      "Replace a worker after so many requests. 0: never.") \
+    X(RECYCLE_LIFETIME, "recycle", "lifetime", recycle_lifetime, DURATION, "0", 0, 365 * DAY_MS, LIVE, "", "", \
+      "Replace a worker of this age. 0: never.") \
+    X(RECYCLE_MEMORY, "recycle", "memory", recycle_memory, SIZE, "0", 0, 1024 * GIB, LIVE, "", "", \
+      "Replace a worker whose resident memory is this large. 0: never. A bound that a fresh worker reaches at once makes min_age double, up to 64 times.") \
+    X(RECYCLE_JITTER, "recycle", "jitter", recycle_jitter, NUMBER, "10", 0, 100, LIVE, "", "", \
+      "Makes each of these bounds larger by up to so many per cent, differently for each worker, so that they do not all reach it together.") \
+    X(RECYCLE_MIN_AGE, "recycle", "min_age", recycle_min_age, DURATION, "1m", SECOND_MS, DAY_MS, LIVE, "", "", \
+      "No worker is recycled younger than this, whatever it has reached.") \
     \
     X(HTTP_HEADER_TIMEOUT, "http", "header_timeout", http_header_timeout, DURATION, "10s", 100, HOUR_MS, LIVE, "", "", \
       "From the first byte of a request to the end of its head; then 408.") \

@@ -57,7 +57,9 @@
     X(21, CPU_USER_US, "cpu_user_microseconds_total", "",                                          \
       "Processor time in user mode, as the process sees it.")                                      \
     X(22, CPU_SYSTEM_US, "cpu_system_microseconds_total", "",                                      \
-      "Processor time in kernel mode, as the process sees it.")
+      "Processor time in kernel mode, as the process sees it.")                                    \
+    X(23, DRAIN_CUT_IDLE, "drain_cut_idle_connections_total", "",                                  \
+      "Idle connections closed at a drain deadline.")
 
 #define METRICS_GAUGES(X)                                                                          \
     X(0, CONNECTIONS_ACTIVE, "Connections open now.")                                              \

@@ -11,13 +11,15 @@
 #include "common/config.h"
 #include "common/contract.h"
 #include "master/events.h"
+#include "master/reload_changes.h"
 #include "master/roster.h"
 #include "master/totals.h"
+#include "master/worker_binary.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { CLUSTER_TEXT_SIZE = 256, CLUSTER_ADDRESS_SIZE = 128 };
+enum { CLUSTER_TEXT_SIZE = 256, CLUSTER_ADDRESS_SIZE = 128, CLUSTER_MESSAGE_SIZE = 1024 };
 
 /* What a listener group looks like from outside. */
 struct cluster_listener {
@@ -34,9 +36,16 @@ struct cluster_reload {
     bool running;
     bool failed;
     uint64_t from_generation;
+    uint64_t to_generation; /* 0: refused before it began */
+    int64_t canary_time_ms;
+    int64_t started_ms;  /* monotonic */
+    int64_t duration_ms; /* once it is over */
+    int replaced;        /* workers that were, when it was over */
+    int to_replace;
     int64_t started_wall_ms; /* 0: never */
     int64_t finished_wall_ms;
-    char message[CLUSTER_TEXT_SIZE];
+    char message[CLUSTER_MESSAGE_SIZE];
+    struct reload_changes changes;
 };
 
 struct cluster {
@@ -62,6 +71,7 @@ struct cluster {
 
     uint64_t newest_generation; /* ever begun; generations are never used twice */
     struct cluster_reload reload;
+    struct worker_binary *binary; /* of the generation in force; may be NULL in tests */
 
     bool manual;             /* `desired` was set by a person */
     int64_t manual_until_ms; /* monotonic; 0: until further notice */

@@ -32,10 +32,13 @@ struct command {
     char who[64];     /* "uid 0 over the Unix socket", "token from 127.0.0.1", "signal" */
 };
 
+struct reload_changes;
+
 struct command_result {
     bool ok;
-    int http_status;   /* 200, or 400, 404, 409, 500, 503 */
-    char message[512]; /* in words: what was done, or why not */
+    int http_status;                      /* 200, or 400, 404, 409, 500, 503 */
+    char message[1024];                   /* in words: what was done, or why not */
+    const struct reload_changes *changes; /* RELOAD, for the duration of the call; else NULL */
 };
 
 typedef void command_on_done(void *context, const struct command_result *result);

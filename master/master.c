@@ -44,6 +44,8 @@ void master_set_rules(struct master *master)
         .suspect_timeout_ms = config->suspect_timeout,
         .hang_timeout_ms = config->hang_timeout,
         .drain_timeout_ms = config->reload_drain_timeout,
+        .scale_drain_timeout_ms = config->scale_drain_timeout,
+        .canary_time_ms = config->canary_time,
         .kill_grace_ms = master->cut ? master->rules.kill_grace_ms : KILL_GRACE_MS,
         .backoff_min_ms = config->restart_backoff_min,
         .backoff_max_ms = config->restart_backoff_max,
@@ -51,6 +53,11 @@ void master_set_rules(struct master *master)
         .budget = budget,
         .budget_interval_ms = config->restart_budget_interval,
         .last_resort_ms = LAST_RESORT_MS,
+        .recycle = {.requests = (uint64_t)config->recycle_requests,
+                    .lifetime_ms = config->recycle_lifetime,
+                    .memory_bytes = (uint64_t)config->recycle_memory,
+                    .jitter_percent = config->recycle_jitter,
+                    .min_age_ms = config->recycle_min_age},
     };
 }
 
@@ -198,6 +205,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
         if (now_ms - worker->sampled_ms > 2 * TICK_MS)
             master_sample_worker(master, worker, now_ms); /* it does not report */
+    worker_binary_look(&master->binary);
     if (cluster->manual && cluster->manual_until_ms != 0 && now_ms >= cluster->manual_until_ms)
         master_end_manual(master, "its time is over");
     if (!TAILQ_EMPTY(&master->pending))
@@ -361,7 +369,9 @@ static void clean_up(struct master *master)
     procfs_close(&master->procfs);
     pid_file_close(&master->pid_fd, master->pid_path);
     pid_file_close(&master->lock_fd, master->lock_path);
-    config_free(&master->previous_config);
+    edition_close(&master->trial);
+    edition_close(&master->previous);
+    worker_binary_close(&master->binary);
     config_free(&master->config);
     free(master);
 }
@@ -376,6 +386,9 @@ int master_run(struct config **config, const struct master_options *options)
     master->pid_fd = -1;
     master->lock_fd = -1;
     master->config_document = -1;
+    worker_binary_init(&master->binary);
+    edition_init(&master->trial);
+    edition_init(&master->previous);
     master->access_log_fd = -1;
     master->procfs.stat_fd = -1;
     TAILQ_INIT(&master->pending);

@@ -13,13 +13,19 @@
 
 enum { COMMAND_SLACK_MS = 5000 };
 
-static void answer(command_on_done *on_done, void *context, bool ok, int http_status,
-                   const char *message)
+static void answer_with(command_on_done *on_done, void *context, bool ok, int http_status,
+                        const char *message, const struct reload_changes *changes)
 {
-    struct command_result result = {.ok = ok, .http_status = http_status};
+    struct command_result result = {.ok = ok, .http_status = http_status, .changes = changes};
     (void)snprintf(result.message, sizeof(result.message), "%s", message);
     if (on_done != NULL)
         on_done(context, &result);
+}
+
+static void answer(command_on_done *on_done, void *context, bool ok, int http_status,
+                   const char *message)
+{
+    answer_with(on_done, context, ok, http_status, message, NULL);
 }
 
 /* Why the cluster is not settled yet, in words. */
@@ -46,7 +52,8 @@ static void finish(struct pending_command *pending, struct master *master, bool 
         log_notice("change", LOG_STR("who", pending->command.who),
                    LOG_STR("what", command_kind_name(pending->command.kind)),
                    LOG_STR("result", ok ? "done" : "failed"), LOG_STR("message", message));
-    answer(pending->on_done, pending->context, ok, http_status, message);
+    answer_with(pending->on_done, pending->context, ok, http_status, message,
+                pending->command.kind == COMMAND_RELOAD ? &master->cluster.reload.changes : NULL);
     free(pending);
 }
 
@@ -206,7 +213,7 @@ static void restart(struct master *master, const struct command *command, comman
     struct worker *worker;
     master_event(master, RESTART, command->slot, 0, "asked for by %s", command->who);
     TAILQ_FOREACH (worker, &slot->workers, in_slot)
-        if (worker_is_live(worker))
+        if (worker_is_live(worker) && !worker_is_canary(master->roster, worker))
             worker->replace = true;
     slot->start_at_ms = 0; /* a person asked: no back-off */
     (void)wait_for(master, command, on_done, context);
@@ -226,7 +233,7 @@ static void reload(struct master *master, const struct command *command, command
         return;
     }
     pending->reload_round = master->reload_round + 1;
-    char text[480];
+    char text[CLUSTER_MESSAGE_SIZE];
     if (master_reload(master, text, sizeof(text)) != 0)
         finish(pending, master, false, 409, text);
 }

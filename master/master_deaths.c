@@ -104,7 +104,11 @@ static void write_obituary(const struct worker *worker, int wait_status, int64_t
         .requests = worker->metrics.counter[METRIC_HTTP_REQUESTS],
         .connections = worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE],
         .rss_bytes = worker->proc.rss_bytes,
+        .cut_requests = worker->metrics.counter[METRIC_DRAIN_CUT],
+        .cut_connections = worker->metrics.counter[METRIC_DRAIN_CUT] +
+                           worker->metrics.counter[METRIC_DRAIN_CUT_IDLE],
     };
+    memcpy(out->why, worker->why, sizeof(out->why));
     describe_death(wait_status, worker->done, out);
     out->reason = worker->ending;
     bool exited = out->exit_code >= 0 || worker->done;
@@ -121,7 +125,10 @@ static void log_death(struct master *master, const struct worker *worker,
         log_info("worker ended", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
                  LOG_STR("reason", death_reason_name(obituary->reason)),
                  LOG_STR("cause", obituary->cause), LOG_INT("age_ms", obituary->age_ms),
-                 LOG_INT("requests", obituary->requests));
+                 LOG_INT("requests", obituary->requests),
+                 LOG_INT("cut_requests", obituary->cut_requests),
+                 LOG_INT("cut_connections", obituary->cut_connections),
+                 LOG_STR("why", obituary->why[0] != '\0' ? obituary->why : NULL));
         return;
     }
     uint64_t count = death_log_count(&master->deaths, obituary->cause, now_ms);
@@ -140,11 +147,12 @@ static void log_death(struct master *master, const struct worker *worker,
 
 /* Books a death: counters, back-off, obituary. */
 void master_book_death(struct master *master, struct slot *slot, const struct obituary *obituary,
-                       int64_t now_ms)
+                       bool canary, int64_t now_ms)
 {
     master->roster->restarts[obituary->reason]++;
     slot_add_obituary(slot, obituary);
-    if (was_asked(obituary->reason))
+    /* A canary is one more: what becomes of it is no matter of the slot's own worker. */
+    if (was_asked(obituary->reason) || canary)
         return;
     slot->restarts++;
     if (obituary->reason != DEATH_PROTOCOL)
@@ -171,12 +179,12 @@ void master_on_child_exit(void *context, struct child *child, int wait_status)
     struct obituary obituary;
     write_obituary(worker, wait_status, now_ms, &obituary);
     totals_bury(&master->totals, &worker->metrics);
-    bool new_generation_failed = worker->ready_ms == 0 && !was_asked(obituary.reason) &&
-                                 master->cluster.reload.running &&
-                                 worker->generation == master->roster->generation;
+    bool canary = worker_is_canary(master->roster, worker);
+    bool ends_roll = !was_asked(obituary.reason) &&
+                     policy_death_ends_roll(master->roster, &master->rules, worker, now_ms);
     bool failed_alone = worker->ready_ms == 0 && !was_asked(obituary.reason);
     worker_enter(worker, WORKER_DEAD, now_ms);
-    master_book_death(master, slot, &obituary, now_ms);
+    master_book_death(master, slot, &obituary, canary, now_ms);
     log_death(master, worker, &obituary, slot, now_ms);
     if (failed_alone)
         slot->roll_failures++;
@@ -185,7 +193,12 @@ void master_on_child_exit(void *context, struct child *child, int wait_status)
     master_forget_worker(master, worker);
     roster_remove(master->roster, worker);
     master_log_slot(master, slot->index);
-    if (new_generation_failed)
-        master_reload_failed(master, obituary.cause);
+    if (ends_roll) {
+        char reason[sizeof(obituary.cause) + 64];
+        (void)snprintf(reason, sizeof(reason), "pid %d %s after %.1f s%s", (int)obituary.pid,
+                       obituary.cause, (double)obituary.age_ms / 1e3,
+                       obituary.was_ready ? "" : ", before it was ready");
+        master_reload_failed(master, reason);
+    }
     master_carry_out(master);
 }

@@ -7,12 +7,55 @@
 #include "common/clock.h"
 #include "common/log.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 
-static void spawn(struct master *master, struct slot *slot, int64_t now_ms)
+static int start_process(struct master *master, const struct slot *slot, uint64_t generation,
+                         struct child **out)
 {
-    if (slot->needs_budget && !policy_spend_budget(master->roster, &master->rules, now_ms)) {
+    const struct worker_binary *binary = master_binary_for(master, generation);
+    char buffer[WORKER_BINARY_EXEC_SIZE];
+    struct child_spec spec = {worker_binary_exec_path(binary, buffer), master->control_path,
+                              slot->index, generation};
+    int err = child_start(master->base, &spec, master_on_child_exit, master, out);
+    if (err == -ENOENT && worker_binary_is_pinned(binary)) {
+        spec.path = binary->path; /* /proc was unmounted */
+        err = child_start(master->base, &spec, master_on_child_exit, master, out);
+    }
+    return err;
+}
+
+static void book_failed_start(struct master *master, struct slot *slot, uint64_t generation,
+                              int err, int64_t now_ms)
+{
+    struct roster *roster = master->roster;
+    struct obituary obituary = {.wall_ms = clock_wall_ms(),
+                                .generation = generation,
+                                .reason = DEATH_SPAWN_FAILED,
+                                .exit_code = 127};
+    (void)snprintf(obituary.cause, sizeof(obituary.cause), "cannot execute the worker: %s",
+                   log_strerror(err));
+    bool canary = generation == roster->trial.generation;
+    master_book_death(master, slot, &obituary, canary, now_ms);
+    uint64_t count = death_log_count(&master->deaths, obituary.cause, now_ms);
+    if (count > 0)
+        log_error("cannot start a worker", LOG_INT("slot", slot->index),
+                  LOG_STR("path", master_binary_for(master, generation)->path), LOG_ERR(err),
+                  LOG_INT("times", count));
+    if (canary || roster->rolling)
+        master_reload_failed(master, obituary.cause);
+    master_log_slot(master, slot->index);
+    master_reconcile_soon(master);
+}
+
+static void spawn(struct master *master, struct slot *slot, uint64_t generation, int64_t now_ms)
+{
+    bool canary = generation == master->roster->trial.generation;
+    if (!canary && generation != master->roster->generation)
+        return; /* taken back by an action before this one; the next plan knows */
+    if (!canary && slot->needs_budget &&
+        !policy_spend_budget(master->roster, &master->rules, now_ms)) {
         slot->start_at_ms = master->roster->last_start_ms + 1000;
         if (!master->roster->budget_logged)
             log_warning("restart budget used up, starting one worker a second",
@@ -22,27 +65,11 @@ static void spawn(struct master *master, struct slot *slot, int64_t now_ms)
         master_reconcile_soon(master);
         return;
     }
-    const struct child_spec spec = {master->worker_path, master->control_path, slot->index,
-                                    master->roster->generation};
     struct child *child = NULL;
-    int err = child_start(master->base, &spec, master_on_child_exit, master, &child);
+    int err = start_process(master, slot, generation, &child);
     master->roster->last_start_ms = now_ms;
     if (err != 0) {
-        struct obituary obituary = {.wall_ms = clock_wall_ms(),
-                                    .generation = master->roster->generation,
-                                    .reason = DEATH_SPAWN_FAILED,
-                                    .exit_code = 127};
-        (void)snprintf(obituary.cause, sizeof(obituary.cause), "cannot execute the worker: %s",
-                       log_strerror(err));
-        master_book_death(master, slot, &obituary, now_ms);
-        uint64_t count = death_log_count(&master->deaths, obituary.cause, now_ms);
-        if (count > 0)
-            log_error("cannot start a worker", LOG_INT("slot", slot->index),
-                      LOG_STR("path", master->worker_path), LOG_ERR(err), LOG_INT("times", count));
-        if (master->cluster.reload.running)
-            master_reload_failed(master, obituary.cause);
-        master_log_slot(master, slot->index);
-        master_reconcile_soon(master);
+        book_failed_start(master, slot, generation, err, now_ms);
         return;
     }
     struct worker *worker = roster_add(master->roster, slot->index, child_pid(child), now_ms);
@@ -52,7 +79,13 @@ static void spawn(struct master *master, struct slot *slot, int64_t now_ms)
         return;
     }
     worker->child = child;
-    slot->needs_budget = false;
+    worker->generation = generation;
+    if (canary)
+        log_notice("the canary starts", LOG_INT("slot", slot->index), LOG_INT("pid", worker->pid),
+                   LOG_INT("generation", generation),
+                   LOG_INT("canary_time_ms", master->rules.canary_time_ms));
+    else
+        slot->needs_budget = false;
     master_save_worker(master, worker, (struct slice){0});
     master_log_slot(master, slot->index);
 }
@@ -70,15 +103,59 @@ static void assign(struct master *master, const struct policy_action *action)
 static void drain(struct master *master, const struct policy_action *action, int64_t now_ms)
 {
     struct worker *worker = action->worker;
+    bool scaled = action->reason == DEATH_SCALE_DOWN;
+    int64_t timeout_ms =
+        scaled ? master->rules.scale_drain_timeout_ms : master->rules.drain_timeout_ms;
     worker->ending = action->reason;
-    worker->drain_deadline_ms = now_ms + master->rules.drain_timeout_ms;
+    worker->drain_deadline_ms = now_ms + timeout_ms;
+    worker->drain_deadline_by = scaled ? "scale_drain_timeout" : "reload_drain_timeout";
     worker_enter(worker, WORKER_DRAINING, now_ms);
     master_save_worker(master, worker, (struct slice){0});
     log_info("worker draining", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
              LOG_STR("reason", death_reason_name(action->reason)),
              LOG_INT("connections", worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE]));
     master_log_slot(master, worker->slot);
-    master_send_drain(master, worker, master->rules.drain_timeout_ms, 0, false);
+    master_send_drain(master, worker, timeout_ms, 0, false);
+}
+
+/* Reloads that follow each other faster than old workers can finish: somebody
+ * has to go, and the oldest had the most time. */
+static void cut(struct master *master, const struct policy_action *action, int64_t now_ms)
+{
+    struct worker *worker = action->worker;
+    log_warning("ending the oldest drain, its slot has no room for another worker",
+                LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
+                LOG_INT("generation", worker->generation),
+                LOG_INT("workers_in_slot", master->roster->slots[worker->slot].worker_count),
+                LOG_INT("connections", worker->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE]),
+                LOG_INT("in_flight", worker->metrics.gauge[GAUGE_REQUESTS_IN_FLIGHT]),
+                LOG_INT("drained_ms", now_ms - worker->state_since_ms));
+    master_event(master, DEATH, worker->slot, worker->pid,
+                 "its drain ends now: %d workers in one slot, and another one is to start",
+                 master->roster->slots[worker->slot].worker_count);
+    master->roster->slots[worker->slot].cuts++;
+    worker->cut = true;
+    worker->drain_deadline_ms = now_ms;
+    worker->drain_deadline_by = "too many workers in one slot";
+    master_send_drain(master, worker, 0, 0, false);
+}
+
+static void recycle(struct master *master, const struct policy_action *action)
+{
+    struct worker *worker = action->worker;
+    struct slot *slot = &master->roster->slots[worker->slot];
+    policy_recycle_describe(&action->recycle, worker->why, sizeof(worker->why));
+    worker->replace = true;
+    worker->recycle = true;
+    log_notice("recycling a worker", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
+               LOG_STR("why", worker->why));
+    master_event(master, RECYCLE, worker->slot, worker->pid, "recycled %s", worker->why);
+    if (action->recycle.bound == RECYCLE_MEMORY)
+        slot->recycled_early = action->recycle.early ? slot->recycled_early + 1 : 0;
+    if (slot->recycled_early > 1)
+        log_warning("recycle.memory is near what a fresh worker needs, recycling more seldom",
+                    LOG_INT("slot", worker->slot), LOG_INT("memory_bytes", action->recycle.limit),
+                    LOG_INT("times_in_a_row", slot->recycled_early));
 }
 
 static void kill_worker(const struct policy_action *action, int64_t now_ms)
@@ -113,7 +190,7 @@ static void carry_out_one(struct master *master, const struct policy_action *act
         steer(master, &action->slots);
         break;
     case POLICY_SPAWN:
-        spawn(master, &master->roster->slots[action->slot], now_ms);
+        spawn(master, &master->roster->slots[action->slot], action->generation, now_ms);
         break;
     case POLICY_ASSIGN:
         assign(master, action);
@@ -134,6 +211,18 @@ static void carry_out_one(struct master *master, const struct policy_action *act
         break;
     case POLICY_KILL:
         kill_worker(action, now_ms);
+        break;
+    case POLICY_CUT:
+        cut(master, action, now_ms);
+        break;
+    case POLICY_RECYCLE:
+        recycle(master, action);
+        break;
+    case POLICY_PROMOTE:
+        master_reload_promote(master);
+        break;
+    case POLICY_TAKE_BACK:
+        master_reload_failed(master, action->why);
         break;
     case POLICY_ACTION_COUNT:
         break;

@@ -10,6 +10,7 @@
  *   master_plan.c      carries out the plans of policy.c
  *   master_commands.c  what people ask for, and how it ended
  *   master_reload.c    a new configuration
+ *   master_generation.c  what a generation is started with
  *   master_stop.c      the drain of the whole cluster
  *   master_roll.c      the roll call: workers of a master that is gone
  *   master_state.c     what is written down for the next master
@@ -32,6 +33,7 @@
 #include "master/policy.h"
 #include "master/state_file.h"
 #include "master/views.h"
+#include "master/worker_binary.h"
 #include "version.h"
 
 #include <event2/event.h>
@@ -59,10 +61,18 @@ struct roll_call {
     struct found_sockets found;
 };
 
+/* What the workers of one generation are started with. */
+struct edition {
+    uint64_t generation;
+    uint64_t config_id;
+    struct config *config; /* owned; NULL: that in force */
+    int document;          /* sealed memfd for WELCOME, -1: none */
+    struct worker_binary binary;
+};
+
 struct master {
     struct event_base *base;
-    struct config *config;          /* in force; owned */
-    struct config *previous_config; /* while a reload may still be rolled back; owned */
+    struct config *config; /* in force; owned */
     const struct master_options *options;
     struct cluster cluster;
     struct totals totals;
@@ -95,18 +105,19 @@ struct master {
     char pid_path[512];
     char lock_path[128];
     char state_path[128];
-    char worker_path[4096];
     int pid_fd;
     int lock_fd;
-    int config_document; /* sealed memfd for WELCOME */
-    int access_log_fd;   /* -1: the access log goes where the log goes */
+    int config_document;         /* sealed memfd for WELCOME */
+    struct worker_binary binary; /* of the generation in force */
+    struct edition trial;        /* of the canary, while there is one */
+    struct edition previous;     /* while a reload may still be rolled back */
+    int access_log_fd;           /* -1: the access log goes where the log goes */
     uid_t worker_uid;
 
     struct buf message; /* scratch for one message */
     struct death_log deaths;
     struct pending_list pending;
     uint64_t reload_round; /* counts reloads */
-    uint64_t previous_generation;
     bool reload_again;
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
@@ -128,7 +139,8 @@ int master_open_logs(struct master *master, const struct config *config, char *e
 
 /* master_start.c: 0, or -errno with the reason in `error`. */
 int master_prepare(struct master *master, char *error, size_t size);
-void master_find_worker_binary(struct master *master);
+/* The program that a configuration means. */
+void master_find_worker_path(const struct config *config, char *out, size_t size);
 
 /* master_workers.c */
 extern const struct control_callbacks master_control_callbacks;
@@ -150,7 +162,7 @@ void master_drop_board(struct worker *worker);
 /* master_deaths.c */
 child_on_exit master_on_child_exit;
 void master_book_death(struct master *master, struct slot *slot, const struct obituary *obituary,
-                       int64_t now_ms);
+                       bool canary, int64_t now_ms);
 void master_book_backoff(struct master *master, struct slot *slot, int64_t age_ms, bool was_ready,
                          bool from_outside, int64_t now_ms);
 
@@ -165,10 +177,33 @@ void master_scale_by(struct master *master, int change);
 
 /* master_reload.c: starts a reload; 0, or a negative value with the reason. */
 int master_reload(struct master *master, char *message, size_t message_size);
-/* A new-generation worker died before it was READY. */
+/* Starts a new generation with the worker binary that is on disk now, and with
+ * a configuration that is taken over (NULL: the one in force). What it changes
+ * is in cluster.reload.changes. 0, or a negative value with the reason, and the
+ * configuration stays the caller's. */
+int master_begin_generation(struct master *master, struct config *config, char *message,
+                            size_t message_size);
+/* The canary, or another worker of the new generation, has failed. */
 void master_reload_failed(struct master *master, const char *reason);
+/* The canary has proven itself: the others follow. */
+void master_reload_promote(struct master *master);
+/* The cluster begins to stop: what is not promoted never will be. */
+void master_reload_abandon(struct master *master);
 void master_reload_check(struct master *master);
+
+/* master_generation.c */
 int master_config_document(struct master *master, const struct config *config);
+/* Opens what is needed to start workers with this configuration; it is owned
+ * by `out` then. 0, or -errno with the reason in `message`. */
+int edition_open(struct config *config, const struct config *in_force, struct edition *out,
+                 char *message, size_t size);
+void edition_init(struct edition *edition);
+void edition_close(struct edition *edition); /* initialised again */
+/* Puts an edition in force; `out` gets what was in force before. */
+void master_put_in_force(struct master *master, struct edition *edition, struct edition *out);
+/* What a worker of this generation gets: the document and the program. */
+int master_document_for(const struct master *master, const struct worker *worker);
+const struct worker_binary *master_binary_for(const struct master *master, uint64_t generation);
 
 /* master_roll.c: adopts the living workers in `state`, waits until they have
  * said who they are, and asks for the listening sockets. */

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * master_reload - a new configuration: checked first, then rolled out worker by
- * worker, taken back when the first new worker cannot start.
+ * master_reload - a new configuration: checked first, tried out by one worker,
+ * then rolled out to the others, and taken back when a new worker fails.
  *
- * A reload is a new generation. Every worker of another generation is outdated,
- * and the policy replaces outdated workers one by one, the new one READY before
- * the old one drains. Taking it back is the same: the generation before is put
- * in force again, and what was already replaced is outdated.
+ *   refused  <- check -> trial (the canary) -> roll (one by one) -> finished
+ *                          |                     |
+ *                          v                     v
+ *                 taken back: nothing    taken back: the generation before is
+ *                 was put in force       in force again, and rolled out
+ *
+ * A reload is a new generation. Until the canary has proven itself everything
+ * else stays as it was, the master's own settings included. Then every worker
+ * of another generation is outdated, and the policy replaces outdated workers
+ * one by one, the new one READY before the old one drains.
  */
 #include "master/master_private.h"
 
@@ -17,37 +23,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 extern char **environ;
 
-int master_config_document(struct master *master, const struct config *config)
-{
-    struct buf text;
-    buf_init(&text, CONTRACT_MAX_DOCUMENT);
-    config_print(config, CONFIG_PRINT_WIRE, &text);
-    int fd = buf_failed(&text) ? -1 : ipc_document_new("muster-config", buf_slice(&text));
-    if (fd >= 0)
-        master->config_id = state_config_id(buf_slice(&text));
-    buf_fini(&text);
-    if (fd < 0)
-        return fd;
-    if (master->config_document >= 0)
-        (void)close(master->config_document);
-    master->config_document = fd;
-    return 0;
-}
+/* ---- the check ---- */
 
 struct comparison {
     struct buf refused;
-    int changed;
+    struct reload_changes *changes;
 };
 
 static void on_change(void *context, const char *key, const char *before, const char *after,
                       bool live)
 {
     struct comparison *comparison = context;
-    comparison->changed++;
+    reload_changes_add(comparison->changes, key, before, after, live);
     log_notice("configuration changed", LOG_STR("key", key), LOG_STR("from", before),
                LOG_STR("to", after), LOG_STR("live", live ? "yes" : "no"));
     if (!live)
@@ -68,33 +60,6 @@ static bool fits_slots(const struct master *master, const struct config *config,
                    "max_workers = %d and restart it",
                    most, master->roster->slot_count, most);
     return false;
-}
-
-static void put_in_force(struct master *master, struct config *config)
-{
-    master->config = config;
-    master->cluster.config = config;
-    master_set_rules(master);
-    log_init("master", config->log_level, config->log_format);
-    master_find_worker_binary(master);
-    if (master->management != NULL)
-        management_reconfigure(master->management, config);
-    int desired = config_worker_count(config, master->cluster.cpu_count);
-    master->cluster.configured_workers = desired;
-    master->cluster.min_workers = config->min_workers;
-    if (!master->cluster.manual && desired != master->roster->desired)
-        roster_set_desired(master->roster, desired);
-}
-
-static void result(struct master *master, bool failed, const char *message)
-{
-    struct cluster_reload *reload = &master->cluster.reload;
-    reload->running = false;
-    reload->failed = failed;
-    reload->finished_wall_ms = clock_wall_ms();
-    notify_ready(master->status_text);
-    (void)snprintf(reload->message, sizeof(reload->message), "%s", message);
-    master_event(master, RELOAD, EVENT_NO_SLOT, 0, "%s: %s", failed ? "failed" : "done", message);
 }
 
 const char *master_find_config(const char *option)
@@ -123,7 +88,7 @@ static struct config *check(struct master *master, char *message, size_t size)
     if (config == NULL)
         return NULL;
 
-    struct comparison comparison = {0};
+    struct comparison comparison = {.changes = &master->cluster.reload.changes};
     buf_init(&comparison.refused, 4096);
     (void)config_compare(master->config, config, on_change, &comparison);
     if (comparison.refused.len > 0) {
@@ -138,43 +103,22 @@ static struct config *check(struct master *master, char *message, size_t size)
     return config;
 }
 
-int master_reload(struct master *master, char *message, size_t message_size)
+/* ---- how it ended ---- */
+
+static void result(struct master *master, bool failed, const char *message)
 {
-    master->reload_round++;
-    struct config *config = check(master, message, message_size);
-    if (config == NULL) {
-        log_error("reload refused", LOG_STR("reason", message));
-        master->cluster.reload.started_wall_ms = clock_wall_ms();
-        result(master, true, message);
-        return -1;
-    }
-    char error[256];
-    if (master_open_logs(master, config, error, sizeof(error)) != 0)
-        log_warning("log file not reopened", LOG_STR("reason", error));
-    if (master_config_document(master, config) != 0) {
-        (void)snprintf(message, message_size, "no memory for the configuration");
-        config_free(&config);
-        result(master, true, message);
-        return -1;
-    }
-    config_free(&master->previous_config);
-    master->previous_config = master->config;
-    master->previous_generation = master->roster->generation;
-    master->roster->generation = ++master->cluster.newest_generation;
-    master->cluster.reload = (struct cluster_reload){.running = true,
-                                                     .from_generation = master->previous_generation,
-                                                     .started_wall_ms = clock_wall_ms()};
-    for (int i = 0; i < master->roster->slot_count; i++)
-        master->roster->slots[i].start_at_ms = 0; /* a new build deserves a new chance */
-    put_in_force(master, config);
-    log_notice("reload started", LOG_INT("from_generation", master->previous_generation),
-               LOG_INT("to_generation", master->roster->generation));
-    master_event(master, RELOAD, EVENT_NO_SLOT, 0,
-                 "started, from generation %" PRIu64 " to %" PRIu64, master->previous_generation,
-                 master->roster->generation);
-    notify_reloading(clock_monotonic_ns() / 1000);
-    master_reconcile_soon(master);
-    return 0;
+    struct cluster_reload *reload = &master->cluster.reload;
+    reload->running = false;
+    reload->failed = failed;
+    reload->finished_wall_ms = clock_wall_ms();
+    reload->duration_ms = clock_monotonic_ms() - reload->started_ms;
+    reload->replaced = roster_count_replaced(master->roster);
+    reload->to_replace = master->roster->desired;
+    if (failed)
+        reload->replaced = 0;
+    notify_ready(master->status_text);
+    (void)snprintf(reload->message, sizeof(reload->message), "%s", message);
+    master_event(master, RELOAD, EVENT_NO_SLOT, 0, "%s: %s", failed ? "failed" : "done", message);
 }
 
 static void reload_again(struct master *master)
@@ -182,46 +126,182 @@ static void reload_again(struct master *master)
     if (!master->reload_again || master->cluster.state >= CLUSTER_DRAINING)
         return;
     master->reload_again = false;
-    char text[480];
+    char text[CLUSTER_MESSAGE_SIZE];
     if (master_reload(master, text, sizeof(text)) != 0)
         master_finish_reload_commands(master, false, text);
 }
 
-void master_reload_failed(struct master *master, const char *reason)
+/* ---- the beginning ---- */
+
+static void describe_file(const struct worker_binary *binary, char *out, size_t size)
 {
-    if (!master->cluster.reload.running || master->previous_config == NULL)
+    struct tm tm;
+    char when[32] = "?";
+    if (gmtime_r(&binary->changed.tv_sec, &tm) != NULL)
+        (void)strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    (void)snprintf(out, size, "%lld bytes of %s", (long long)binary->size, when);
+}
+
+/* Another file at the same path: nothing in the configuration tells of it. */
+static void note_binary(struct master *master, const struct worker_binary *next)
+{
+    const struct worker_binary *now = &master->binary;
+    char from[RELOAD_VALUE_SIZE], to[RELOAD_VALUE_SIZE];
+    if (strcmp(now->path, next->path) != 0 || worker_binary_same(now, next))
         return;
-    char text[CLUSTER_TEXT_SIZE];
-    (void)snprintf(text, sizeof(text),
-                   "a worker of generation %" PRIu64 " could not start (%s); generation %" PRIu64
-                   " stays",
-                   master->roster->generation, reason, master->previous_generation);
-    log_error("reload failed, going back", LOG_STR("reason", text));
-    struct config *bad = master->config;
-    master->roster->generation = master->previous_generation;
-    put_in_force(master, master->previous_config);
-    master->previous_config = NULL;
-    config_free(&bad);
-    if (master_config_document(master, master->config) != 0)
-        log_error("no memory for the configuration");
-    char error[CLUSTER_TEXT_SIZE];
-    if (master_open_logs(master, master->config, error, sizeof(error)) != 0)
-        log_error("log file not reopened", LOG_STR("reason", error));
-    result(master, true, text);
-    master_finish_reload_commands(master, false, text);
-    reload_again(master);
+    describe_file(now, from, sizeof(from));
+    describe_file(next, to, sizeof(to));
+    reload_changes_add(&master->cluster.reload.changes, "(worker program)", from, to, true);
+    log_notice("worker program changed", LOG_STR("path", next->path), LOG_STR("from", from),
+               LOG_STR("to", to));
+}
+
+int master_begin_generation(struct master *master, struct config *config, char *message,
+                            size_t message_size)
+{
+    struct cluster_reload *reload = &master->cluster.reload;
+    struct roster *roster = master->roster;
+    if (edition_open(config, master->config, &master->trial, message, message_size) != 0)
+        return -1;
+    note_binary(master, &master->trial.binary);
+    master->trial.generation = ++master->cluster.newest_generation;
+    master->rules.canary_time_ms = (config != NULL ? config : master->config)->canary_time;
+    roster->trial = (struct roster_trial){.generation = master->trial.generation,
+                                          .since_ms = clock_monotonic_ms()};
+    reload->running = true;
+    reload->failed = false;
+    reload->from_generation = roster->generation;
+    reload->to_generation = master->trial.generation;
+    reload->canary_time_ms = master->rules.canary_time_ms;
+    reload->message[0] = '\0';
+    log_notice("reload started", LOG_INT("from_generation", roster->generation),
+               LOG_INT("to_generation", reload->to_generation),
+               LOG_INT("changes", reload->changes.count),
+               LOG_INT("canary_time_ms", reload->canary_time_ms));
+    master_event(master, RELOAD, EVENT_NO_SLOT, 0,
+                 "started, from generation %" PRIu64 " to %" PRIu64 ", %d changes",
+                 roster->generation, reload->to_generation, reload->changes.count);
+    notify_reloading(clock_monotonic_ns() / 1000);
+    master_reconcile_soon(master);
+    return 0;
+}
+
+int master_reload(struct master *master, char *message, size_t message_size)
+{
+    struct cluster_reload *reload = &master->cluster.reload;
+    master->reload_round++;
+    *reload = (struct cluster_reload){.from_generation = master->roster->generation,
+                                      .started_ms = clock_monotonic_ms(),
+                                      .started_wall_ms = clock_wall_ms()};
+    struct config *config = check(master, message, message_size);
+    if (config != NULL && master_begin_generation(master, config, message, message_size) == 0)
+        return 0;
+    config_free(&config);
+    log_error("reload refused", LOG_STR("reason", message));
+    result(master, true, message);
+    return -1;
+}
+
+/* ---- forward ---- */
+
+void master_reload_promote(struct master *master)
+{
+    struct roster *roster = master->roster;
+    const struct worker *canary = roster_canary(roster);
+    log_notice("the canary is well, the others follow",
+               LOG_INT("pid", canary != NULL ? canary->pid : 0),
+               LOG_INT("generation", master->trial.generation));
+    master_event(master, RELOAD, EVENT_NO_SLOT, canary != NULL ? canary->pid : 0,
+                 "the canary of generation %" PRIu64 " is well, the others follow",
+                 master->trial.generation);
+    roster->trial = (struct roster_trial){0};
+    roster->rolling = true;
+    for (int i = 0; i < roster->slot_count; i++)
+        roster->slots[i].start_at_ms = 0; /* a new build deserves a new chance */
+    master_put_in_force(master, &master->trial, &master->previous);
+    master_reconcile_soon(master);
+}
+
+static void count_changes(const struct reload_changes *changes, char *out, size_t size)
+{
+    if (changes->count == 0)
+        (void)snprintf(out, size, "no key has changed");
+    else
+        (void)snprintf(out, size, "%d change%s", changes->count, changes->count == 1 ? "" : "s");
 }
 
 void master_reload_check(struct master *master)
 {
-    if (!master->cluster.reload.running || !policy_settled(master->roster))
+    if (!master->roster->rolling || !policy_settled(master->roster))
         return;
-    char text[CLUSTER_TEXT_SIZE];
-    (void)snprintf(text, sizeof(text), "%d workers are ready on generation %" PRIu64,
-                   master->roster->desired, master->roster->generation);
-    config_free(&master->previous_config);
+    char text[CLUSTER_TEXT_SIZE], changes[48];
+    count_changes(&master->cluster.reload.changes, changes, sizeof(changes));
+    (void)snprintf(text, sizeof(text), "%d workers are ready on generation %" PRIu64 "; %s",
+                   master->roster->desired, master->roster->generation, changes);
+    master->roster->rolling = false;
+    edition_close(&master->previous);
     result(master, false, text);
-    log_notice("reload finished", LOG_STR("result", text));
+    log_notice("reload finished", LOG_STR("result", text),
+               LOG_INT("duration_ms", master->cluster.reload.duration_ms));
     master_finish_reload_commands(master, true, text);
     reload_again(master);
+}
+
+/* ---- back ---- */
+
+/* The canary is outdated without its trial; the policy replaces it by the
+ * worker that was there before it. */
+static void end_trial(struct master *master)
+{
+    master->roster->trial = (struct roster_trial){0};
+    edition_close(&master->trial);
+    master_set_rules(master);
+}
+
+void master_reload_failed(struct master *master, const char *reason)
+{
+    struct roster *roster = master->roster;
+    bool trial = roster->trial.generation != 0;
+    if (!trial && !roster->rolling)
+        return;
+    char text[CLUSTER_MESSAGE_SIZE];
+    if (trial)
+        (void)snprintf(text, sizeof(text),
+                       "the canary of generation %" PRIu64
+                       " failed: %s; nothing was changed, generation %" PRIu64 " stays",
+                       roster->trial.generation, reason, roster->generation);
+    else
+        (void)snprintf(text, sizeof(text),
+                       "a worker of generation %" PRIu64 " failed early: %s; %d of %d had been "
+                       "replaced, going back to generation %" PRIu64,
+                       roster->generation, reason, roster_count_replaced(roster), roster->desired,
+                       master->previous.generation);
+    log_error("reload failed, going back", LOG_STR("reason", text));
+    if (trial) {
+        end_trial(master);
+    } else {
+        struct edition bad;
+        edition_init(&bad);
+        roster->rolling = false;
+        master_put_in_force(master, &master->previous, &bad);
+        edition_close(&bad);
+    }
+    result(master, true, text);
+    master_finish_reload_commands(master, false, text);
+    master_reconcile_soon(master);
+    reload_again(master);
+}
+
+void master_reload_abandon(struct master *master)
+{
+    static const char text[] = "the cluster began to stop";
+    master->reload_again = false;
+    if (master->roster->trial.generation != 0)
+        end_trial(master);
+    master->roster->rolling = false;
+    edition_close(&master->previous);
+    if (master->cluster.reload.running)
+        result(master, true, text);
+    master->reload_round++; /* the one that was to come is answered, too */
+    master_finish_reload_commands(master, false, text);
 }

@@ -53,11 +53,10 @@ static int find_worker_user(struct master *master, char *error, size_t size)
 }
 
 /* Beside musterd, as in a build tree; else where it is installed. */
-void master_find_worker_binary(struct master *master)
+void master_find_worker_path(const struct config *config, char *out, size_t size)
 {
-    if (master->config->worker_path[0] != '\0') {
-        (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s",
-                       master->config->worker_path);
+    if (config->worker_path[0] != '\0') {
+        (void)snprintf(out, size, "%s", config->worker_path);
         return;
     }
     char self[3900];
@@ -66,12 +65,21 @@ void master_find_worker_binary(struct master *master)
     char *slash = strrchr(self, '/');
     if (slash != NULL) {
         *slash = '\0';
-        (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s/muster-worker", self);
-        if (access(master->worker_path, X_OK) == 0)
+        (void)snprintf(out, size, "%s/muster-worker", self);
+        if (access(out, X_OK) == 0)
             return;
     }
-    (void)snprintf(master->worker_path, sizeof(master->worker_path), "%s",
-                   MUSTER_LIBEXECDIR "/muster-worker");
+    (void)snprintf(out, size, "%s", MUSTER_LIBEXECDIR "/muster-worker");
+}
+
+static void open_worker_binary(struct master *master)
+{
+    char path[WORKER_BINARY_PATH_SIZE];
+    master_find_worker_path(master->config, path, sizeof(path));
+    int err = worker_binary_open(path, &master->binary);
+    if (err != 0) /* it may be put there yet: tried by path, again and again */
+        log_error("no worker program", LOG_STR("path", path), LOG_ERR(err));
+    master->cluster.binary = &master->binary;
 }
 
 static int check_file_limit(struct master *master, int groups, char *error, size_t size)
@@ -280,7 +288,7 @@ int master_prepare(struct master *master, char *error, size_t size)
         return err;
     fill_cluster(master);
     master_set_rules(master);
-    master_find_worker_binary(master);
+    open_worker_binary(master);
     master->watchdog_interval_ms = notify_watchdog_interval_ms();
     struct state state;
     load_state(master, &state);

@@ -44,8 +44,10 @@ static void drain_worker(struct master *master, struct worker *worker, int64_t t
         worker->ending = DEATH_SHUTDOWN;
         master_log_slot(master, worker->slot);
     }
-    if (worker->drain_deadline_ms == 0 || worker->drain_deadline_ms > now_ms + timeout_ms)
+    if (worker->drain_deadline_ms == 0 || worker->drain_deadline_ms > now_ms + timeout_ms) {
         worker->drain_deadline_ms = now_ms + timeout_ms;
+        worker->drain_deadline_by = master->cut ? "a second signal" : "drain_timeout";
+    }
     master_send_drain(master, worker, worker->drain_deadline_ms - now_ms, grace_ms, true);
 }
 
@@ -112,10 +114,7 @@ void master_drain(struct master *master, const char *who)
         after(master, master->config->drain_delay);
     else
         stop_listening(master);
-    master->reload_again = false;
-    master->cluster.reload.running = false;
-    master->reload_round++; /* the one that was to come is answered, too */
-    master_finish_reload_commands(master, false, "the cluster began to stop");
+    master_reload_abandon(master);
     master_reconcile_soon(master);
 }
 

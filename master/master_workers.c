@@ -133,7 +133,7 @@ static struct worker *on_hello(void *context, const struct control_hello *hello,
     }
     /* Started before a reload began, or before it was taken back: it gets the
      * configuration in force, which is not that of its generation. */
-    if (hello->phase == WORKER_PHASE_STARTING && worker->generation != master->roster->generation)
+    if (hello->phase == WORKER_PHASE_STARTING && worker_is_outdated(master->roster, worker))
         worker->replace = true;
     if (worker->peer != NULL)
         peer_close(worker->peer);
@@ -154,7 +154,8 @@ static void on_welcome(void *context, struct worker *worker)
     struct master *master = context;
     int fds[3], count = 0;
     uint32_t kinds;
-    fds[count++] = master->config_document;
+    worker->connected_ms = clock_monotonic_ms();
+    fds[count++] = master_document_for(master, worker);
     count += log_descriptors(master, fds + 1, &kinds);
     ipc_begin(&master->message, MESSAGE_WELCOME);
     ipc_put_u32(&master->message, FIELD_STATE, (uint32_t)master->cluster.state);

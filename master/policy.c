@@ -2,7 +2,7 @@
  *
  * policy - what the master does next: (roster, rules, now) -> a plan.
  */
-#include "master/policy.h"
+#include "master/policy_private.h"
 
 #include "common/check.h"
 
@@ -25,7 +25,7 @@ void policy_plan_fini(struct policy_plan *plan)
     *plan = (struct policy_plan){0};
 }
 
-static struct policy_action *add_action(struct policy_plan *plan, enum policy_action_kind kind)
+struct policy_action *policy_add(struct policy_plan *plan, enum policy_action_kind kind)
 {
     static struct policy_action spare;
     if (plan->count == plan->capacity) {
@@ -48,14 +48,14 @@ static struct policy_action *add_action(struct policy_plan *plan, enum policy_ac
 static void add_worker_action(struct policy_plan *plan, enum policy_action_kind kind,
                               struct worker *worker, enum death_reason reason, int signal)
 {
-    struct policy_action *action = add_action(plan, kind);
+    struct policy_action *action = policy_add(plan, kind);
     action->slot = worker->slot;
     action->worker = worker;
     action->reason = reason;
     action->signal = signal;
 }
 
-static void wake_at(struct policy_plan *plan, int64_t at_ms)
+void policy_wake_at(struct policy_plan *plan, int64_t at_ms)
 {
     if (at_ms < plan->wake_at_ms)
         plan->wake_at_ms = at_ms;
@@ -72,7 +72,7 @@ static void kill_after_grace(const struct policy_rules *rules, struct worker *wo
     if (now_ms >= since_ms + rules->kill_grace_ms)
         add_worker_action(plan, POLICY_KILL, worker, reason, SIGKILL);
     else
-        wake_at(plan, since_ms + rules->kill_grace_ms);
+        policy_wake_at(plan, since_ms + rules->kill_grace_ms);
 }
 
 static void watch_reports(const struct policy_rules *rules, struct worker *worker, int64_t now_ms,
@@ -89,7 +89,7 @@ static void watch_reports(const struct policy_rules *rules, struct worker *worke
         if (late_ms >= rules->suspect_timeout_ms)
             add_worker_action(plan, POLICY_SUSPECT, worker, DEATH_NONE, 0);
         else
-            wake_at(plan, heard_ms + rules->suspect_timeout_ms);
+            policy_wake_at(plan, heard_ms + rules->suspect_timeout_ms);
         return;
     }
     /* Without a connection nothing has been heard of it, whatever the clock says. */
@@ -99,7 +99,7 @@ static void watch_reports(const struct policy_rules *rules, struct worker *worke
         /* SIGABRT, so that its last words show where it hung. */
         add_worker_action(plan, POLICY_KILL, worker, DEATH_HANG, SIGABRT);
     else
-        wake_at(plan, heard_ms + rules->hang_timeout_ms);
+        policy_wake_at(plan, heard_ms + rules->hang_timeout_ms);
 }
 
 static void watch_worker(const struct policy_rules *rules, struct worker *worker, int64_t now_ms,
@@ -112,7 +112,7 @@ static void watch_worker(const struct policy_rules *rules, struct worker *worker
         if (now_ms - worker->started_ms >= rules->start_timeout_ms)
             add_worker_action(plan, POLICY_KILL, worker, DEATH_START_TIMEOUT, SIGKILL);
         else
-            wake_at(plan, worker->started_ms + rules->start_timeout_ms);
+            policy_wake_at(plan, worker->started_ms + rules->start_timeout_ms);
         break;
     case WORKER_READY:
     case WORKER_SUSPECT:
@@ -136,16 +136,24 @@ static bool is_serving(const struct worker *worker)
     return worker->state == WORKER_READY && !worker->leaving && worker->kill_signal == 0;
 }
 
-/* The newest worker of a slot that serves. */
-static struct worker *serving_worker(const struct slot *slot)
+/* The READY worker of a slot that will go on accepting, and longest: the canary,
+ * else the newest that is up to date, else the newest. */
+static struct worker *serving_worker(const struct roster *roster, const struct slot *slot)
 {
-    struct worker *worker;
-    TAILQ_FOREACH (worker, &slot->workers, in_slot)
-        if (is_serving(worker))
+    struct worker *worker, *best = NULL;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot) {
+        if (!is_serving(worker))
+            continue;
+        if (worker_is_canary(roster, worker))
             return worker;
-    return NULL;
+        if (best == NULL ||
+            (worker_is_outdated(roster, best) && !worker_is_outdated(roster, worker)))
+            best = worker;
+    }
+    return best;
 }
 
+/* Apart from the canary, who is one more. */
 struct slot_view {
     struct worker *fresh;       /* newest live worker that is up to date */
     struct worker *fresh_ready; /* newest READY one of these */
@@ -158,7 +166,7 @@ static struct slot_view look_at(const struct roster *roster, const struct slot *
     struct slot_view view = {0};
     struct worker *worker;
     TAILQ_FOREACH (worker, &slot->workers, in_slot) {
-        if (!worker_is_live(worker))
+        if (!worker_is_live(worker) || worker_is_canary(roster, worker))
             continue;
         view.any_live = true;
         bool serving = is_serving(worker);
@@ -181,9 +189,9 @@ static struct worker *own_owner(const struct roster *roster, const struct slot *
 {
     if (!slot->wanted)
         return NULL;
-    struct slot_view view = look_at(roster, slot);
-    if (view.ready != NULL)
-        return view.fresh_ready != NULL ? view.fresh_ready : view.ready;
+    struct worker *serving = serving_worker(roster, slot);
+    if (serving != NULL)
+        return serving;
     /* A worker that starts takes its socket the moment it can: it says READY
      * right after. */
     struct worker *worker = TAILQ_FIRST(&slot->workers);
@@ -201,7 +209,7 @@ static int find_adopters(const struct roster *roster, bool also_unwanted, struct
     int count = 0;
     for (int i = 0; i < roster->slot_count; i++) {
         const struct slot *slot = &roster->slots[i];
-        struct worker *serving = serving_worker(slot);
+        struct worker *serving = serving_worker(roster, slot);
         if (serving != NULL && serving->connected && (also_unwanted || slot->wanted))
             out[count++] = serving;
     }
@@ -280,7 +288,7 @@ static void plan_assignments(const struct roster *roster, const struct ownership
         bool begin = worker->assign_epoch == 0 && worker->state != WORKER_DRAINING;
         if (!begin && set_equal(&set, &worker->assigned))
             continue;
-        struct policy_action *action = add_action(plan, POLICY_ASSIGN);
+        struct policy_action *action = policy_add(plan, POLICY_ASSIGN);
         action->slot = worker->slot;
         action->worker = worker;
         action->slots = set;
@@ -292,7 +300,7 @@ static struct slot_set steerable(const struct roster *roster, bool also_unwanted
     struct slot_set set = {0};
     for (int i = 0; i < roster->slot_count; i++) {
         const struct slot *slot = &roster->slots[i];
-        if ((also_unwanted || slot->wanted) && serving_worker(slot) != NULL)
+        if ((also_unwanted || slot->wanted) && serving_worker(roster, slot) != NULL)
             slot_set_add(&set, (unsigned)i);
     }
     return set;
@@ -307,7 +315,7 @@ static void plan_steering(const struct roster *roster, const struct slot_set *st
     /* With nobody ready connections wait where they would have gone. */
     if (set_empty(&ready) || set_equal(&ready, steered))
         return;
-    add_action(plan, POLICY_STEER)->slots = ready;
+    policy_add(plan, POLICY_STEER)->slots = ready;
 }
 
 /* ---- starting and draining ---- */
@@ -321,6 +329,38 @@ static bool anybody_serves(const struct roster *roster)
     return false;
 }
 
+/* The worker that has been draining longest. */
+static struct worker *oldest_drain(const struct slot *slot)
+{
+    struct worker *worker;
+    TAILQ_FOREACH_REVERSE (worker, &slot->workers, worker_list, in_slot)
+        if (worker->state == WORKER_DRAINING)
+            return worker;
+    return NULL;
+}
+
+static bool is_making_room(const struct slot *slot)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot)
+        if (worker->state == WORKER_DRAINING && worker->cut)
+            return true;
+    return false;
+}
+
+void policy_start_in(const struct slot *slot, uint64_t generation, struct policy_plan *plan)
+{
+    if (slot->worker_count < ROSTER_WORKERS_PER_SLOT) {
+        struct policy_action *action = policy_add(plan, POLICY_SPAWN);
+        action->slot = slot->index;
+        action->generation = generation;
+        return;
+    }
+    struct worker *oldest = oldest_drain(slot);
+    if (oldest != NULL && !is_making_room(slot))
+        add_worker_action(plan, POLICY_CUT, oldest, oldest->ending, 0);
+}
+
 static void plan_spawn(const struct roster *roster, const struct policy_rules *rules,
                        const struct slot *slot, bool last_resort, int64_t now_ms,
                        struct policy_plan *plan)
@@ -331,12 +371,10 @@ static void plan_spawn(const struct roster *roster, const struct policy_rules *r
         if (soonest < at_ms)
             at_ms = soonest;
     }
-    if (slot->worker_count >= ROSTER_WORKERS_PER_SLOT)
-        return;
     if (now_ms >= at_ms)
-        add_action(plan, POLICY_SPAWN)->slot = slot->index;
+        policy_start_in(slot, roster->generation, plan);
     else
-        wake_at(plan, at_ms);
+        policy_wake_at(plan, at_ms);
 }
 
 /* One replacement of a worker that still serves is under way. */
@@ -386,6 +424,8 @@ static enum death_reason drain_reason(const struct roster *roster, const struct 
 {
     if (!slot->wanted)
         return DEATH_SCALE_DOWN;
+    if (worker->recycle)
+        return DEATH_RECYCLE;
     return worker->generation != roster->generation ? DEATH_RELOAD : DEATH_RESTART;
 }
 
@@ -403,7 +443,7 @@ static bool is_replaced(const struct roster *roster, const struct slot *slot,
 {
     struct slot_view view = look_at(roster, slot);
     bool outdated = worker_is_outdated(roster, worker);
-    if (view.fresh_ready == worker)
+    if (view.fresh_ready == worker || worker_is_canary(roster, worker))
         return false;
     if (view.fresh_ready != NULL)
         return outdated || worker->state != WORKER_SUSPECT;
@@ -428,6 +468,33 @@ static void plan_drains(const struct roster *roster, const struct ownership *own
     }
 }
 
+/* One at a time, and only in peace: everybody READY, nothing being rolled out. */
+static void plan_recycling(const struct roster *roster, const struct policy_rules *rules,
+                           int64_t now_ms, struct policy_plan *plan)
+{
+    const struct recycle_rules *recycle = &rules->recycle;
+    if (recycle->requests == 0 && recycle->lifetime_ms == 0 && recycle->memory_bytes == 0)
+        return;
+    if (roster->rolling || roster->trial.generation != 0 || !policy_settled(roster))
+        return;
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &roster->workers, in_roster) {
+        if (worker->state != WORKER_READY || worker->leaving)
+            continue;
+        struct recycle_verdict verdict;
+        policy_recycle_judge(recycle, &roster->slots[worker->slot], worker, now_ms, &verdict);
+        policy_wake_at(plan, verdict.not_before_ms);
+        if (verdict.bound == RECYCLE_NONE)
+            continue;
+        struct policy_action *action = policy_add(plan, POLICY_RECYCLE);
+        action->slot = worker->slot;
+        action->worker = worker;
+        action->reason = DEATH_RECYCLE;
+        action->recycle = verdict;
+        return;
+    }
+}
+
 void policy_decide(const struct roster *roster, const struct policy_rules *rules,
                    const struct slot_set *steered, int64_t now_ms, struct policy_plan *plan)
 {
@@ -438,7 +505,7 @@ void policy_decide(const struct roster *roster, const struct policy_rules *rules
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster)
         watch_worker(rules, worker, now_ms, plan);
-    if (rules->stopping)
+    if (rules->stopping || policy_plan_trial(roster, rules, now_ms, plan))
         return;
 
     struct ownership ownership;
@@ -447,6 +514,8 @@ void policy_decide(const struct roster *roster, const struct policy_rules *rules
     plan_assignments(roster, &ownership, plan);
     plan_drains(roster, &ownership, plan);
     plan_starts(roster, rules, now_ms, plan);
+    policy_plan_canary(roster, plan);
+    plan_recycling(roster, rules, now_ms, plan);
 }
 
 struct policy_backoff policy_after_death(const struct policy_rules *rules, int early_deaths,

@@ -190,7 +190,34 @@ void worker_confirm(struct worker *worker, const struct slot_set *slots, uint64_
 
 bool worker_is_outdated(const struct roster *roster, const struct worker *worker)
 {
-    return worker->replace || worker->generation != roster->generation;
+    return worker->replace ||
+           (worker->generation != roster->generation && !worker_is_canary(roster, worker));
+}
+
+bool worker_is_canary(const struct roster *roster, const struct worker *worker)
+{
+    return roster->trial.generation != 0 && worker->generation == roster->trial.generation &&
+           !worker->replace;
+}
+
+struct worker *roster_canary(const struct roster *roster)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &roster->workers, in_roster)
+        if (worker_is_live(worker) && worker_is_canary(roster, worker))
+            return worker;
+    return NULL;
+}
+
+int roster_count_replaced(const struct roster *roster)
+{
+    int count = 0;
+    for (int i = 0; i < roster->slot_count; i++) {
+        const struct worker *worker = slot_ready_worker(&roster->slots[i]);
+        count += roster->slots[i].wanted && worker != NULL &&
+                 worker->generation == roster->generation && !worker->replace;
+    }
+    return count;
 }
 
 struct worker *slot_ready_worker(const struct slot *slot)

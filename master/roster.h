@@ -91,6 +91,9 @@ struct obituary {
     int exit_signal; /* 0 when it exited */
     bool core_dumped;
     bool was_ready;
+    uint64_t cut_requests;         /* in flight at the drain deadline */
+    uint64_t cut_connections;      /* all that were open then */
+    char why[ROSTER_CAUSE_SIZE];   /* the figures behind `reason`; may be empty */
     char cause[ROSTER_CAUSE_SIZE]; /* "killed by SIGSEGV (core dumped)", "exited with status 78: …"
                                     */
     uint64_t requests;             /* from its last report */
@@ -109,20 +112,25 @@ struct worker {
 
     int64_t started_ms; /* monotonic; so are all below */
     int64_t state_since_ms;
-    int64_t ready_ms;          /* 0: never was */
-    int64_t last_report_ms;    /* 0: none yet */
-    int64_t drain_deadline_ms; /* when the worker cuts what remains */
-    bool connected;            /* its control connection is up */
-    bool adopted;              /* a master before this one started it */
-    bool unheard;              /* adopted, and has not reported since */
-    int state_cell;            /* of its record in the state file, -1: none */
-    bool replace;              /* to be replaced by a new one, as a reload does */
+    int64_t ready_ms;              /* 0: never was */
+    int64_t last_report_ms;        /* 0: none yet */
+    int64_t drain_deadline_ms;     /* when the worker cuts what remains */
+    const char *drain_deadline_by; /* the key, or the rule, that set it; static */
+    bool cut;                      /* its drain was ended for want of room in the slot */
+    bool connected;                /* its control connection is up */
+    int64_t connected_ms;          /* since when */
+    bool adopted;                  /* a master before this one started it */
+    bool unheard;                  /* adopted, and has not reported since */
+    int state_cell;                /* of its record in the state file, -1: none */
+    bool replace;                  /* to be replaced by a new one, as a reload does */
     bool drain_sent;
-    bool leaving;             /* drains by itself: will not go on accepting */
-    bool closed_listeners;    /* holds no listening socket any more */
-    bool done;                /* said GOODBYE */
-    enum death_reason ending; /* why it was told to end, NONE if it was not */
-    int kill_signal;          /* the last signal sent to end it by force, 0: none */
+    bool leaving;                /* drains by itself: will not go on accepting */
+    bool closed_listeners;       /* holds no listening socket any more */
+    bool done;                   /* said GOODBYE */
+    enum death_reason ending;    /* why it was told to end, NONE if it was not */
+    bool recycle;                /* `replace` was set because of a bound of recycle { } */
+    char why[ROSTER_CAUSE_SIZE]; /* the figures behind `ending`; may be empty */
+    int kill_signal;             /* the last signal sent to end it by force, 0: none */
     int64_t kill_sent_ms;
 
     /* Handles of the modules that hold its process and its control connection. */
@@ -160,9 +168,18 @@ struct slot {
     uint64_t restarts;      /* replacements for workers that were not asked to end */
     bool needs_budget;      /* the next start replaces one that failed */
     uint64_t roll_failures; /* replacements that died before READY while the old worker served */
+    uint64_t cuts;          /* drains ended because the slot was full */
+    int recycled_early;     /* in a row, for memory: see policy_recycle.h */
 
     struct obituary obituary[ROSTER_OBITUARIES]; /* ring */
     unsigned obituary_count; /* ever; the newest is at (count - 1) % ROSTER_OBITUARIES */
+};
+
+/* A new generation that one worker, the canary, has to prove. Until it did, the
+ * roster's generation stays in force for everybody else. */
+struct roster_trial {
+    uint64_t generation; /* 0: none */
+    int64_t since_ms;
 };
 
 struct roster {
@@ -171,7 +188,9 @@ struct roster {
     struct worker_list workers;
     int worker_count;
     int desired;         /* workers wanted now */
-    uint64_t generation; /* of workers started from now on */
+    uint64_t generation; /* of workers started from now on, but for the canary */
+    struct roster_trial trial;
+    bool rolling; /* `generation` is being rolled out and may still be taken back */
     uint64_t
         restarts[DEATH_REASON_COUNT]; /* ever, by reason; including those that were asked to end */
 
@@ -210,8 +229,15 @@ void worker_assign(struct worker *worker, const struct slot_set *slots, uint64_t
 /* It answered the ASSIGN of that epoch: it polls `slots`. An answer to an older one cannot say
  * what it does by now, only what it did not do then. */
 void worker_confirm(struct worker *worker, const struct slot_set *slots, uint64_t epoch);
-/* Of an older configuration, or asked to be replaced. */
+/* Of another configuration than the one in force, or asked to be replaced. */
 bool worker_is_outdated(const struct roster *roster, const struct worker *worker);
+
+/* Of the generation on trial. */
+bool worker_is_canary(const struct roster *roster, const struct worker *worker);
+/* The live canary, or NULL. */
+struct worker *roster_canary(const struct roster *roster);
+/* Slots whose READY worker is of the generation in force, and up to date. */
+int roster_count_replaced(const struct roster *roster);
 
 /* The newest READY worker of a slot, or NULL. */
 struct worker *slot_ready_worker(const struct slot *slot);

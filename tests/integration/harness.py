@@ -294,6 +294,7 @@ class Cluster:
             "drain_delay": "100ms",
             "drain_timeout": "10s",
             "drain_idle_grace": "200ms",
+            "canary_time": "200ms",
             ("listen", "default"): {"address": "127.0.0.1", "port": self.port},
             ("route", "/hello"): {"text": "hello\n"},
             "management": {"port": self.management_port, "token": self.token},

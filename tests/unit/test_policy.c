@@ -1,254 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
  * test_policy - the decisions of the master against a simulated cluster.
- *
- * The simulation applies plans the way master.c does; workers answer when a
- * test lets them. Invariants that must hold at every step are checked by
- * check_invariants().
  */
-#include "common/check.h"
-#include "master/policy.h"
-
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-struct sim {
-    struct roster *roster;
-    struct policy_rules rules;
-    struct policy_plan plan;
-    struct slot_set steered;
-    uint64_t epoch;
-    int64_t now_ms;
-    pid_t next_pid;
-    int spawns, drains, kills;
-};
-
-static struct policy_rules rules(void)
-{
-    return (struct policy_rules){.start_timeout_ms = 10000,
-                                 .suspect_timeout_ms = 3000,
-                                 .hang_timeout_ms = 30000,
-                                 .drain_timeout_ms = 60000,
-                                 .kill_grace_ms = 2000,
-                                 .backoff_min_ms = 100,
-                                 .backoff_max_ms = 30000,
-                                 .healthy_after_ms = 10000,
-                                 .budget = 20,
-                                 .budget_interval_ms = 10000,
-                                 .last_resort_ms = 2000};
-}
-
-static void sim_init(struct sim *sim, int slots, int desired)
-{
-    memset(sim, 0, sizeof(*sim));
-    sim->roster = roster_new(slots);
-    assert_non_null(sim->roster);
-    sim->rules = rules();
-    sim->now_ms = 1000000;
-    sim->next_pid = 100;
-    roster_set_desired(sim->roster, desired);
-}
-
-static void sim_fini(struct sim *sim)
-{
-    policy_plan_fini(&sim->plan);
-    roster_free(&sim->roster);
-}
-
-static bool is_subset_polled(const struct sim *sim, int slot)
-{
-    const struct worker *worker;
-    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
-        if (worker_is_live(worker) && worker->connected &&
-            slot_set_has(&worker->confirmed, (unsigned)slot))
-            return true;
-    return false;
-}
-
-static bool held_by_other(const struct sim *sim, int slot, const struct worker *except)
-{
-    const struct worker *worker;
-    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
-        if (worker != except && worker_is_live(worker) &&
-            slot_set_has(&worker->confirmed, (unsigned)slot))
-            return true;
-    return false;
-}
-
-/* A socket is only given up when somebody else said that it polls it. */
-static void check_given_up(const struct sim *sim, const struct worker *worker,
-                           const struct slot_set *next)
-{
-    for (int i = 0; i < sim->roster->slot_count; i++)
-        if (slot_set_has(&worker->assigned, (unsigned)i) && !slot_set_has(next, (unsigned)i))
-            assert_true(held_by_other(sim, i, worker));
-}
-
-static void apply(struct sim *sim, const struct policy_action *action)
-{
-    struct slot *slot = &sim->roster->slots[action->slot];
-    struct worker *worker = action->worker;
-    switch (action->kind) {
-    case POLICY_STEER:
-        for (int i = 0; i < sim->roster->slot_count; i++)
-            if (slot_set_has(&action->slots, (unsigned)i))
-                assert_non_null(slot_ready_worker(&sim->roster->slots[i]));
-        sim->steered = action->slots;
-        break;
-    case POLICY_SPAWN:
-        assert_true(slot->wanted);
-        assert_non_null(roster_add(sim->roster, action->slot, sim->next_pid++, sim->now_ms));
-        sim->roster->last_start_ms = sim->now_ms;
-        sim->spawns++;
-        break;
-    case POLICY_ASSIGN:
-        check_given_up(sim, worker, &action->slots);
-        worker_assign(worker, &action->slots, ++sim->epoch);
-        break;
-    case POLICY_DRAIN:
-        /* Whoever leaves must not be chosen any more, nor hold a socket alone. */
-        if (worker->state == WORKER_READY) {
-            static const struct slot_set none;
-            assert_memory_equal(&worker->assigned, &none, sizeof(none));
-        }
-        worker->ending = action->reason;
-        worker->drain_deadline_ms = sim->now_ms + sim->rules.drain_timeout_ms;
-        worker_enter(worker, WORKER_DRAINING, sim->now_ms);
-        sim->drains++;
-        break;
-    case POLICY_SUSPECT:
-        worker_enter(worker, WORKER_SUSPECT, sim->now_ms);
-        break;
-    case POLICY_TRUST:
-        worker_enter(worker, WORKER_READY, sim->now_ms);
-        break;
-    case POLICY_KILL:
-        worker->kill_signal = action->signal;
-        worker->kill_sent_ms = sim->now_ms;
-        sim->kills++;
-        break;
-    case POLICY_ACTION_COUNT:
-        fail();
-    }
-}
-
-static void decide(struct sim *sim)
-{
-    for (int round = 0; round < 20; round++) {
-        policy_decide(sim->roster, &sim->rules, &sim->steered, sim->now_ms, &sim->plan);
-        if (sim->plan.count == 0)
-            return;
-        for (int i = 0; i < sim->plan.count; i++)
-            apply(sim, &sim->plan.actions[i]);
-    }
-    fail_msg("the plan never becomes empty");
-}
-
-static void connect_worker(struct sim *sim, struct worker *worker)
-{
-    worker->connected = true;
-    decide(sim);
-}
-
-static void confirm(struct sim *sim, struct worker *worker)
-{
-    worker_confirm(worker, &worker->assigned, worker->assign_epoch);
-    decide(sim);
-}
-
-static void say_ready(struct sim *sim, struct worker *worker)
-{
-    worker_enter(worker, WORKER_READY, sim->now_ms);
-    worker->last_report_ms = sim->now_ms;
-    decide(sim);
-}
-
-static void start_worker(struct sim *sim, struct worker *worker)
-{
-    connect_worker(sim, worker);
-    confirm(sim, worker);
-    say_ready(sim, worker);
-    confirm(sim, worker);
-}
-
-static void confirm_all(struct sim *sim)
-{
-    for (int round = 0; round < 4; round++) {
-        struct worker *worker;
-        TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
-            if (worker->connected && worker_is_live(worker))
-                confirm(sim, worker);
-    }
-}
-
-static void start_all(struct sim *sim)
-{
-    decide(sim);
-    bool again = true;
-    while (again) {
-        again = false;
-        struct worker *worker;
-        TAILQ_FOREACH (worker, &sim->roster->workers, in_roster) {
-            if (worker->state == WORKER_STARTING) {
-                start_worker(sim, worker);
-                again = true;
-                break;
-            }
-        }
-    }
-    confirm_all(sim);
-}
-
-static void die(struct sim *sim, struct worker *worker, bool unexpected, int signal)
-{
-    struct slot *slot = &sim->roster->slots[worker->slot];
-    if (unexpected) {
-        struct policy_backoff next =
-            policy_after_death(&sim->rules, slot->early_deaths, sim->now_ms - worker->started_ms,
-                               worker->ready_ms != 0, signal == SIGKILL);
-        slot->early_deaths = next.early_deaths;
-        slot->start_at_ms = sim->now_ms + next.backoff_ms;
-    }
-    worker_enter(worker, WORKER_DEAD, sim->now_ms);
-    roster_remove(sim->roster, worker);
-    decide(sim);
-}
-
-static void report_all(struct sim *sim)
-{
-    struct worker *worker;
-    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
-        worker->last_report_ms = sim->now_ms;
-}
-
-static struct worker *ready_in(const struct sim *sim, int slot)
-{
-    struct worker *worker = slot_ready_worker(&sim->roster->slots[slot]);
-    CHECK(worker != NULL);
-    return worker;
-}
-
-/* What must be true when every message was answered. */
-static void check_invariants(const struct sim *sim)
-{
-    bool anybody = roster_count(sim->roster, WORKER_READY) > 0;
-    for (int i = 0; i < sim->roster->slot_count; i++) {
-        bool steered = slot_set_has(&sim->steered, (unsigned)i);
-        bool ready =
-            sim->roster->slots[i].wanted && slot_ready_worker(&sim->roster->slots[i]) != NULL;
-        if (anybody) {
-            assert_int_equal(steered, ready);
-            assert_true(is_subset_polled(sim, i));
-        }
-    }
-}
+#include "unit/policy_sim.h"
 
 static void test_start(void **state)
 {
@@ -311,55 +65,6 @@ static void test_scale_down_is_lossless(void **state)
     report_all(&sim);
     decide(&sim);
     assert_int_equal(leaving->kill_signal, SIGKILL);
-    sim_fini(&sim);
-}
-
-static void test_roll_keeps_capacity(void **state)
-{
-    (void)state;
-    struct sim sim;
-    sim_init(&sim, 8, 4);
-    start_all(&sim);
-    sim.roster->generation = 2;
-    for (int step = 0; step < 4; step++) {
-        decide(&sim);
-        assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 1); /* one by one */
-        assert_int_equal(roster_count(sim.roster, WORKER_READY), 4);
-        struct worker *worker;
-        TAILQ_FOREACH (worker, &sim.roster->workers, in_roster)
-            if (worker->state == WORKER_STARTING)
-                break;
-        CHECK(worker != NULL);
-        connect_worker(&sim, worker);
-        confirm(&sim, worker);
-        assert_int_equal(roster_count(sim.roster, WORKER_READY), 4);
-        say_ready(&sim, worker);
-        confirm_all(&sim);
-    }
-    assert_true(policy_settled(sim.roster));
-    assert_int_equal(sim.drains, 4);
-    check_invariants(&sim);
-    sim_fini(&sim);
-}
-
-static void test_roll_back(void **state)
-{
-    (void)state;
-    struct sim sim;
-    sim_init(&sim, 4, 2);
-    start_all(&sim);
-    sim.roster->generation = 2;
-    decide(&sim);
-    struct worker *canary = TAILQ_LAST(&sim.roster->workers, worker_list);
-    CHECK(canary != NULL);
-    assert_int_equal(canary->state, WORKER_STARTING);
-    sim.roster->generation = 1; /* master_reload_failed() */
-    die(&sim, canary, true, SIGABRT);
-    /* The old workers are current again: nobody starts, nobody leaves. */
-    assert_int_equal(roster_count(sim.roster, WORKER_STARTING), 0);
-    assert_true(policy_settled(sim.roster));
-    assert_int_equal(sim.drains, 0);
-    check_invariants(&sim);
     sim_fini(&sim);
 }
 
@@ -620,10 +325,15 @@ static void test_budget(void **state)
 static void test_random_lives(void **state)
 {
     (void)state;
+    int promotions = 0, take_backs = 0, recycled = 0, cuts = 0;
     for (unsigned seed = 1; seed <= 300; seed++) {
         struct sim sim;
         unsigned random = seed;
         sim_init(&sim, 6, 3);
+        sim.rules.canary_time_ms = seed % 3 == 0 ? 0 : 500;
+        if (seed % 2 == 0)
+            sim.rules.recycle = (struct recycle_rules){
+                .lifetime_ms = 300, .jitter_percent = 100, .min_age_ms = 100};
         for (int step = 0; step < 200; step++) {
             sim.now_ms += rand_r(&random) % 50;
             struct worker *worker = TAILQ_FIRST(&sim.roster->workers);
@@ -634,8 +344,9 @@ static void test_random_lives(void **state)
                 roster_set_desired(sim.roster, 1 + rand_r(&random) % 6);
                 break;
             case 1:
-                if (rand_r(&random) % 4 == 0)
-                    sim.roster->generation++;
+                if (rand_r(&random) % 4 == 0 && sim.roster->trial.generation == 0 &&
+                    !sim.roster->rolling)
+                    sim_begin_trial(&sim);
                 break;
             case 2:
                 if (worker != NULL && worker->state == WORKER_STARTING && !worker->connected)
@@ -662,6 +373,7 @@ static void test_random_lives(void **state)
             decide(&sim);
         }
         /* Peace: everybody answers, draining workers leave. */
+        sim.rules.recycle = (struct recycle_rules){0};
         for (int round = 0; round < 60; round++) {
             sim.now_ms += 1000;
             report_all(&sim);
@@ -677,10 +389,18 @@ static void test_random_lives(void **state)
             }
         }
         assert_true(policy_settled(sim.roster));
+        assert_false(sim.roster->rolling);
+        assert_int_equal(sim.roster->trial.generation, 0);
         assert_int_equal(roster_count(sim.roster, WORKER_READY), sim.roster->desired);
         check_invariants(&sim);
+        promotions += sim.promotions;
+        take_backs += sim.take_backs;
+        recycled += sim.recycled;
+        cuts += sim.cuts;
         sim_fini(&sim);
     }
+    /* The random lives have seen everything. */
+    assert_true(promotions > 50 && take_backs > 50 && recycled > 20 && cuts > 5);
 }
 
 int main(void)
@@ -689,8 +409,6 @@ int main(void)
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_survivor_adopts),
         cmocka_unit_test(test_scale_down_is_lossless),
-        cmocka_unit_test(test_roll_keeps_capacity),
-        cmocka_unit_test(test_roll_back),
         cmocka_unit_test(test_suspect_is_steered_away_from),
         cmocka_unit_test(test_the_last_one_does_not_leave),
         cmocka_unit_test(test_leaving_worker_is_not_relied_on),
