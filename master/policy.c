@@ -505,7 +505,8 @@ void policy_decide(const struct roster *roster, const struct policy_rules *rules
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster)
         watch_worker(rules, worker, now_ms, plan);
-    if (rules->stopping || policy_plan_trial(roster, rules, now_ms, plan))
+    /* Who may be relied on has changed: what follows from it is the next plan. */
+    if (rules->stopping || plan->count > 0 || policy_plan_trial(roster, rules, now_ms, plan))
         return;
 
     struct ownership ownership;

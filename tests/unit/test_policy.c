@@ -68,6 +68,32 @@ static void test_scale_down_is_lossless(void **state)
     sim_fini(&sim);
 }
 
+/* Taken back when one slot was replaced already: the new worker, which stands in
+ * for slots without workers, hands those over, too. */
+static void test_roll_back_half_way(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 3, 2);
+    start_all(&sim);
+    struct worker *old = ready_in(&sim, 0);
+    sim.roster->generation = 2;
+    decide(&sim);
+    struct worker *fresh = TAILQ_LAST(&sim.roster->workers, worker_list);
+    CHECK(fresh != NULL);
+    connect_worker(&sim, fresh);
+    say_ready(&sim, fresh);
+    assert_int_equal(fresh->slot, 0);
+    assert_int_equal(old->state, WORKER_READY); /* not drained yet */
+    sim.roster->generation = 1;
+    decide(&sim);
+    confirm_all(&sim);
+    assert_int_equal(fresh->state, WORKER_DRAINING);
+    assert_int_equal(old->state, WORKER_READY);
+    check_invariants(&sim);
+    sim_fini(&sim);
+}
+
 static void test_suspect_is_steered_away_from(void **state)
 {
     (void)state;
@@ -227,6 +253,29 @@ static void test_killed_worker_is_not_relied_on(void **state)
     confirm_all(&sim);
     assert_false(slot_set_has(&sim.steered, 1));
     assert_true(slot_set_has(&ready_in(&sim, 0)->confirmed, 1));
+    sim_fini(&sim);
+}
+
+/* The new one falls silent in the moment in which the old one could leave. */
+static void test_nobody_leaves_for_a_suspect(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    start_all(&sim);
+    struct worker *old = ready_in(&sim, 0);
+    sim.roster->generation = 2;
+    decide(&sim);
+    struct worker *fresh = TAILQ_LAST(&sim.roster->workers, worker_list);
+    CHECK(fresh != NULL && fresh != old);
+    connect_worker(&sim, fresh);
+    say_ready(&sim, fresh);
+    assert_int_equal(old->state, WORKER_READY); /* until `fresh` confirms */
+    sim.now_ms += 3000;
+    old->last_report_ms = sim.now_ms;
+    confirm(&sim, fresh);
+    assert_int_equal(fresh->state, WORKER_SUSPECT);
+    assert_int_equal(old->state, WORKER_READY);
     sim_fini(&sim);
 }
 
@@ -409,12 +458,14 @@ int main(void)
         cmocka_unit_test(test_start),
         cmocka_unit_test(test_survivor_adopts),
         cmocka_unit_test(test_scale_down_is_lossless),
+        cmocka_unit_test(test_roll_back_half_way),
         cmocka_unit_test(test_suspect_is_steered_away_from),
         cmocka_unit_test(test_the_last_one_does_not_leave),
         cmocka_unit_test(test_leaving_worker_is_not_relied_on),
         cmocka_unit_test(test_late_answers_count_for_nothing),
         cmocka_unit_test(test_drained_before_ready_was_heard),
         cmocka_unit_test(test_killed_worker_is_not_relied_on),
+        cmocka_unit_test(test_nobody_leaves_for_a_suspect),
         cmocka_unit_test(test_start_timeout),
         cmocka_unit_test(test_backoff),
         cmocka_unit_test(test_last_resort),
