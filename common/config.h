@@ -19,6 +19,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Who gets a new connection (balance { algorithm }), in the order of its words. */
+enum balance_algorithm {
+    BALANCE_ROUND_ROBIN,
+    BALANCE_WEIGHTED,
+    BALANCE_LEAST_CONNECTIONS,
+    BALANCE_IP_HASH,
+    BALANCE_CONSISTENT_HASH,
+};
+
 enum access_log_mode { ACCESS_LOG_OFF, ACCESS_LOG_SAMPLED, ACCESS_LOG_ALL };
 
 /* listen "name" { address = "*" port = 3001 path = "" backlog = 4096 }
@@ -87,6 +96,10 @@ struct config {
     int64_t recycle_lifetime;
     int64_t recycle_memory;
     int64_t recycle_min_age; /* 1 min */
+
+    /* balance { algorithm weights } */
+    enum balance_algorithm balance_algorithm; /* LB_ALGORITHM */
+    char *balance_weights;                    /* "3 1 1", see weights.h */
 
     /* http { ... } */
     int64_t http_header_timeout;  /* 10 s from the first byte of a request to the end of its head */

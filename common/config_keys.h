@@ -33,6 +33,7 @@
     X(TOP, "", "The cluster and its processes") \
     X(RESTART, "restart", "Starting workers again when they died") \
     X(RECYCLE, "recycle", "Replacing workers that have served long enough, one at a time: the new one is ready before the old one drains") \
+    X(BALANCE, "balance", "Which worker gets a new connection") \
     X(HTTP, "http", "Deadlines and limits of HTTP connections") \
     X(LOG, "log", "The log and the access log") \
     X(MANAGEMENT, "management", "The management port, for musterctl, dashboards and scripts") \
@@ -112,6 +113,11 @@
       "Makes each of these bounds larger by up to so many per cent, differently for each worker, so that they do not all reach it together.") \
     X(RECYCLE_MIN_AGE, "recycle", "min_age", recycle_min_age, DURATION, "1m", SECOND_MS, DAY_MS, LIVE, "", "", \
       "No worker is recycled younger than this, whatever it has reached.") \
+    \
+    X(BALANCE_ALGORITHM, "balance", "algorithm", balance_algorithm, CHOICE, "least-connections", 0, 0, LIVE, "LB_ALGORITHM", "round-robin weighted least-connections ip-hash consistent-hash", \
+      "round-robin spreads evenly, weighted as weights say; least-connections prefers workers that have fewer connections and answer at once; ip-hash sends a client address (of IPv6 its /64 network) always to the same worker; consistent-hash, too, and when the number of workers changes few clients move.") \
+    X(BALANCE_WEIGHTS, "balance", "weights", balance_weights, WEIGHTS, "", 0, 4096, LIVE, "", "", \
+      "How much the workers in slots 0, 1, ... can take in relation to each other, such as 3 1 1; slots that are not mentioned have 1. round-robin ignores it.") \
     \
     X(HTTP_HEADER_TIMEOUT, "http", "header_timeout", http_header_timeout, DURATION, "10s", 100, HOUR_MS, LIVE, "", "", \
       "From the first byte of a request to the end of its head; then 408.") \

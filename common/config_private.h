@@ -63,6 +63,7 @@ enum config_kind {
     KIND_PATH,
     KIND_ADDRESS,
     KIND_HOSTS,
+    KIND_WEIGHTS,
     KIND_SECRET,
     KIND_USER,
     KIND_GROUP,

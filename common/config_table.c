@@ -5,6 +5,7 @@
 #include "common/config_private.h"
 
 #include "common/units.h"
+#include "common/weights.h"
 
 #include <inttypes.h>
 
@@ -240,6 +241,10 @@ void config_describe(const struct config_key *key, struct buf *out)
         break;
     case KIND_HOSTS:
         buf_append_str(out, "host names separated by commas, or empty");
+        break;
+    case KIND_WEIGHTS:
+        buf_printf(out, "up to %d numbers from 1 to %d with spaces between them, or empty",
+                   CONTRACT_MAX_SLOTS, WEIGHT_MAX);
         break;
     case KIND_SECRET:
         buf_printf(out,

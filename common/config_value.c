@@ -5,6 +5,7 @@
 #include "common/config_private.h"
 
 #include "common/units.h"
+#include "common/weights.h"
 
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -193,6 +194,7 @@ static bool parse_number(const struct config_key *key, const char *text, int64_t
     case KIND_PATH:
     case KIND_ADDRESS:
     case KIND_HOSTS:
+    case KIND_WEIGHTS:
     case KIND_SECRET:
     case KIND_USER:
     case KIND_GROUP:
@@ -299,6 +301,13 @@ static bool check_hosts(const char *text, char why[CONFIG_WHY_SIZE])
     return true;
 }
 
+static bool check_weights(const char *text, char why[CONFIG_WHY_SIZE])
+{
+    uint16_t weights[CONTRACT_MAX_SLOTS];
+    const char *mistake = weights_parse(text, weights, CONTRACT_MAX_SLOTS);
+    return mistake == NULL || refuse(why, mistake);
+}
+
 static bool check_secret(const struct config_key *key, const char *text, char why[CONFIG_WHY_SIZE])
 {
     size_t len = strlen(text);
@@ -340,6 +349,8 @@ static bool check_string(const struct config_key *key, const char *text, char wh
         return check_address(text, why);
     case KIND_HOSTS:
         return check_hosts(text, why);
+    case KIND_WEIGHTS:
+        return check_weights(text, why);
     case KIND_SECRET:
         return check_secret(key, text, why);
     case KIND_USER:
@@ -426,6 +437,7 @@ void config_value_text(const struct config_key *key, const void *object, struct 
     case KIND_PATH:
     case KIND_ADDRESS:
     case KIND_HOSTS:
+    case KIND_WEIGHTS:
     case KIND_SECRET:
     case KIND_USER:
     case KIND_GROUP:

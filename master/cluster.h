@@ -26,10 +26,18 @@ struct cluster_listener {
     char name[64];
     char address[CLUSTER_ADDRESS_SIZE]; /* "0.0.0.0:3001", "[::]:3001", "unix:/run/x.sock" */
     enum listener_kind kind;
-    int slot_count;     /* sockets in the group */
-    bool inherited;     /* from the service manager */
-    const char *policy; /* "round-robin"; "shared" when the kernel does not choose */
-    int64_t queue;      /* connections waiting to be accepted in all its sockets, -1: not known */
+    int slot_count;        /* sockets in the group */
+    bool inherited;        /* from the service manager */
+    const char *policy;    /* the algorithm in force; "shared" when the kernel does not choose */
+    const char *mechanism; /* "classic BPF", "shared" */
+    int64_t queue; /* connections waiting to be accepted in all its sockets, -1: not known */
+};
+
+/* Who gets new connections. */
+struct cluster_dispatch {
+    enum balance_algorithm algorithm;
+    uint64_t swaps;                   /* programs given to the kernel */
+    double share[CONTRACT_MAX_SLOTS]; /* of new connections that each slot is to get, 0..1 */
 };
 
 struct cluster_reload {
@@ -65,6 +73,7 @@ struct cluster {
 
     struct cluster_listener listener[CONTRACT_MAX_GROUPS];
     int listener_count;
+    struct cluster_dispatch dispatch;
 
     uint64_t masters; /* how many this cluster has had before this one */
     int adopted;      /* workers that lived before this master and were serving */

@@ -25,17 +25,36 @@ int listeners_attach(int fd, const struct dispatch_program *program)
 
 /* ---- steering and closing ---- */
 
-int listeners_steer(struct listeners *listeners, const struct slot_set *slots, int slot_count)
+static int steer(struct listener_group *group, const struct dispatch_choice *choice)
+{
+    struct dispatch_program program;
+    struct dispatch_group shape = {.network = DISPATCH_IPV4, .first_index = group->first_index};
+    if (group->family == AF_INET6)
+        shape.network = group->dual_stack ? DISPATCH_DUAL : DISPATCH_IPV6;
+    int err = dispatch_build(choice, &shape, &program);
+    if (err == 0)
+        err = listeners_attach(group->fds[0], &program);
+    bool refused = err != 0 && choice->algorithm != BALANCE_ROUND_ROBIN;
+    if (refused) {
+        int reason = err;
+        err = dispatch_build_even(&choice->slots, choice->slot_count, group->first_index, &program);
+        if (err == 0)
+            err = listeners_attach(group->fds[0], &program);
+        if (err == 0 && !group->fell_back)
+            log_warning("the kernel refused the program of the algorithm, spreading evenly",
+                        LOG_STR("address", group->address), LOG_ERR(reason));
+    }
+    group->fell_back = refused && err == 0;
+    return err;
+}
+
+int listeners_steer(struct listeners *listeners, const struct dispatch_choice *choice)
 {
     int err = 0;
     for (int i = 0; i < listeners->group_count; i++) {
-        const struct listener_group *group = &listeners->group[i];
-        struct dispatch_program program;
-        if (group->kind != LISTENER_PER_SLOT)
+        if (listeners->group[i].kind != LISTENER_PER_SLOT)
             continue;
-        int failed = dispatch_build_even(slots, slot_count, group->first_index, &program);
-        if (failed == 0)
-            failed = listeners_attach(group->fds[0], &program);
+        int failed = steer(&listeners->group[i], choice);
         if (err == 0)
             err = failed;
     }

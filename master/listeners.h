@@ -22,18 +22,22 @@
 #include "common/check.h"
 #include "common/config.h"
 #include "master/cluster.h"
+#include "master/dispatch.h"
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 
 struct listener_group {
     char name[64];
     char address[CLUSTER_ADDRESS_SIZE];
     enum listener_kind kind;
     bool inherited;
-    bool adopted;        /* from workers of a master before this one */
-    bool configured;     /* a listen section names it */
-    bool dual_stack;     /* an IPv6 socket that takes IPv4, too */
+    bool adopted;    /* from workers of a master before this one */
+    bool configured; /* a listen section names it */
+    bool dual_stack; /* an IPv6 socket that takes IPv4, too */
+    bool fell_back;  /* the kernel refused the algorithm that was asked for */
+    sa_family_t family;
     int first_index;     /* of slot 0 in the kernel's group: 1 behind a stopper, else 0 */
     int stopper_fd;      /* -1: none */
     int filler_fd;       /* our connection in the stopper's queue, -1: none */
@@ -76,10 +80,10 @@ MUST_USE int listeners_open(struct listeners *listeners, const struct config *co
                             int slot_count, uid_t unix_owner, struct found_sockets *found,
                             char *error, size_t error_size);
 
-/* The kernel chooses among `slots` from now on. 0 or -errno of the first
- * group that refused. */
-MUST_USE int listeners_steer(struct listeners *listeners, const struct slot_set *slots,
-                             int slot_count);
+/* The kernel chooses like this from now on. A group whose program the kernel
+ * refuses (its memory for one is limited) spreads evenly over the same slots.
+ * 0 or -errno of the first group that refused that, too. */
+MUST_USE int listeners_steer(struct listeners *listeners, const struct dispatch_choice *choice);
 
 /* New connections are ignored from now on, handshakes under way complete;
  * Unix sockets lose their name. `steered` is the set of listeners_steer(). */

@@ -94,6 +94,7 @@ struct listener_group *listeners_add_group(struct listeners *listeners,
         return NULL;
     (void)snprintf(group->name, sizeof(group->name), "%s",
                    endpoint->listen != NULL ? endpoint->listen->name : "systemd");
+    group->family = endpoint->address.any.sa_family;
     endpoint_describe(&endpoint->address.any, group->address, sizeof(group->address));
     listeners->group_count++;
     return group;

@@ -210,10 +210,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
         master_end_manual(master, "its time is over");
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
-    if (master->steer_failed) {
-        master->steered = (struct slot_set){0};
-        master_reconcile_soon(master);
-    }
+    master_steer_again(master);
     tell_service_manager(master, now_ms);
     if (getpid() == 1)
         reap_orphans(master);
@@ -300,7 +297,8 @@ static int start(struct master *master, char *error, size_t size)
     (void)snprintf(error, size, "out of memory");
     master->reconcile = evtimer_new(master->base, on_reconcile, master);
     master->tick = evtimer_new(master->base, on_tick, master);
-    if (master->reconcile == NULL || master->tick == NULL || catch_signals(master) != 0)
+    if (master->reconcile == NULL || master->tick == NULL || catch_signals(master) != 0 ||
+        master_dispatch_start(master) != 0)
         return -ENOMEM;
     sample_master(master, clock_monotonic_ms());
     schedule_tick(master);
@@ -353,6 +351,7 @@ static void clean_up(struct master *master)
     free_event(&master->reconcile);
     free_event(&master->tick);
     free_event(&master->stop_timer);
+    master_dispatch_stop(master);
     if (master->base != NULL)
         event_base_free(master->base);
     policy_plan_fini(&master->plan);

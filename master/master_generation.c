@@ -80,6 +80,7 @@ static void apply_config(struct master *master)
     struct config *config = master->config;
     master->cluster.config = config;
     master_set_rules(master);
+    master_dispatch_configure(master);
     log_init("master", config->log_level, config->log_format);
     char error[CLUSTER_TEXT_SIZE];
     if (master_open_logs(master, config, error, sizeof(error)) != 0)

@@ -173,21 +173,11 @@ static void kill_worker(const struct policy_action *action, int64_t now_ms)
         (void)child_signal(worker->child, action->signal);
 }
 
-static void steer(struct master *master, const struct slot_set *slots)
-{
-    int err = listeners_steer(&master->listeners, slots, master->roster->slot_count);
-    if (err != 0)
-        log_error("cannot steer new connections, trying again in a second", LOG_ERR(err));
-    /* Recorded all the same, or every plan would try again; the tick does. */
-    master->steered = *slots;
-    master->steer_failed = err != 0;
-}
-
 static void carry_out_one(struct master *master, const struct policy_action *action, int64_t now_ms)
 {
     switch (action->kind) {
     case POLICY_STEER:
-        steer(master, &action->slots);
+        master_steer(master, &action->slots);
         break;
     case POLICY_SPAWN:
         spawn(master, &master->roster->slots[action->slot], action->generation, now_ms);

@@ -11,6 +11,7 @@
  *   master_commands.c  what people ask for, and how it ended
  *   master_reload.c    a new configuration
  *   master_generation.c  what a generation is started with
+ *   master_dispatch.c  tells the kernel who gets new connections
  *   master_stop.c      the drain of the whole cluster
  *   master_roll.c      the roll call: workers of a master that is gone
  *   master_state.c     what is written down for the next master
@@ -21,6 +22,7 @@
 #include "common/clock.h"
 #include "common/config.h"
 #include "common/ipc.h"
+#include "master/balance.h"
 #include "master/child.h"
 #include "master/cluster.h"
 #include "master/command.h"
@@ -89,6 +91,11 @@ struct master {
 
     struct policy_rules rules;
     struct policy_plan plan;
+    struct balance balance;
+    struct dispatch_choice choice;         /* what the kernel was last told, for `steered` */
+    uint16_t capacity[CONTRACT_MAX_SLOTS]; /* balance { weights } */
+    struct event *balance_due;
+    int quiet_looks; /* looks in a row that found nothing going on */
     struct slot_set steered;
     bool steer_failed; /* the kernel refused the program for `steered` */
     uint64_t assign_epoch;
@@ -168,6 +175,17 @@ void master_book_backoff(struct master *master, struct slot *slot, int64_t age_m
 
 /* master_plan.c: makes plans and carries them out until there is nothing left to do. */
 void master_carry_out(struct master *master);
+
+/* master_dispatch.c: before anything is steered, and when the configuration changed. */
+MUST_USE int master_dispatch_start(struct master *master);
+void master_dispatch_configure(struct master *master);
+void master_dispatch_stop(struct master *master);
+/* The kernel chooses among `slots` from now on. */
+void master_steer(struct master *master, const struct slot_set *slots);
+/* Tries again when the kernel refused the last program. */
+void master_steer_again(struct master *master);
+/* Something happened at a worker: look at the weights again soon. */
+void master_dispatch_wake(struct master *master);
 
 /* master_commands.c */
 void master_finish_commands(struct master *master, int64_t now_ms);

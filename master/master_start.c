@@ -189,7 +189,10 @@ static void describe_listeners(struct master *master)
         out->kind = group->kind;
         out->slot_count = group->fd_count;
         out->inherited = group->inherited;
-        out->policy = group->kind == LISTENER_PER_SLOT ? "round-robin" : "shared";
+        out->policy = group->kind == LISTENER_PER_SLOT
+                          ? dispatch_algorithm_name(master->config->balance_algorithm)
+                          : "shared";
+        out->mechanism = group->kind == LISTENER_PER_SLOT ? "classic BPF" : "shared";
         out->queue = listeners_queue(group);
         log_notice("listening", LOG_STR("name", out->name), LOG_STR("address", out->address),
                    LOG_INT("sockets", out->slot_count), LOG_STR("policy", out->policy),

@@ -44,6 +44,8 @@ void totals_report(struct totals *totals, const struct metrics *before, const st
     entry->bytes_sent += ADDED(METRIC_BYTES_SENT);
 #undef ADDED
     entry->errors += server_errors(now) - server_errors(before);
+    for (int i = 0; i < METRICS_SLOT_COUNT; i++)
+        entry->slot_accepted[i] += (uint32_t)(now->slot_accepted[i] - before->slot_accepted[i]);
     histogram_add_difference(&entry->duration, &now->histogram[HISTOGRAM_REQUEST_DURATION],
                              &before->histogram[HISTOGRAM_REQUEST_DURATION]);
 }
@@ -90,4 +92,23 @@ void totals_recent(const struct totals *totals, int64_t now_ms, int64_t started_
     out->accept_rate = (double)accepted / out->seconds;
     out->bytes_sent_rate = (double)bytes_sent / out->seconds;
     out->error_rate = requests == 0 ? 0 : (double)errors / (double)requests;
+}
+
+void totals_recent_slots(const struct totals *totals, int64_t now_ms, int slot_count, double *out)
+{
+    int64_t end = now_ms / 1000;
+    double sum = 0;
+    for (int i = 0; i < slot_count; i++)
+        out[i] = 0;
+    for (unsigned n = 0; n < WINDOW_ENTRIES; n++) {
+        const struct totals_second *entry = &totals->window[n];
+        if (entry->second < end - TOTALS_WINDOW_S || entry->second >= end)
+            continue;
+        for (int i = 0; i < slot_count; i++) {
+            out[i] += entry->slot_accepted[i];
+            sum += entry->slot_accepted[i];
+        }
+    }
+    for (int i = 0; i < slot_count && sum > 0; i++)
+        out[i] /= sum;
 }

@@ -23,6 +23,7 @@ struct totals_second {
     uint64_t accepted;
     uint64_t bytes_sent;
     struct histogram duration;
+    uint32_t slot_accepted[METRICS_SLOT_COUNT]; /* connections by the slot they came from */
 };
 
 struct totals {
@@ -52,5 +53,8 @@ void totals_sum(const struct totals *totals, const struct roster *roster, struct
 /* The last TOTALS_WINDOW_S whole seconds (fewer after the start). */
 void totals_recent(const struct totals *totals, int64_t now_ms, int64_t started_ms,
                    struct totals_recent *out);
+/* The share of the connections accepted in the same time that came over each
+ * slot's sockets, 0..1; all 0 when there were none: out[slot_count]. */
+void totals_recent_slots(const struct totals *totals, int64_t now_ms, int slot_count, double *out);
 
 #endif

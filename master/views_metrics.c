@@ -87,7 +87,7 @@ static void write_gauge(struct exposition *exposition, const char *family, doubl
 }
 
 static void write_connections(struct exposition *exposition, const struct cluster *cluster,
-                              const struct metrics *sum, const struct view_summary *summary)
+                              const struct view_summary *summary)
 {
     int64_t http = summary->connections - summary->websockets;
     exposition_family(exposition, "muster_connections_active", EXPOSITION_GAUGE,
@@ -101,13 +101,6 @@ static void write_connections(struct exposition *exposition, const struct cluste
     write_gauge(exposition, "muster_websocket_connections", (double)summary->websockets,
                 "WebSocket connections open now.");
 
-    exposition_family(exposition, "muster_dispatch_connections_total", EXPOSITION_COUNTER,
-                      "Connections accepted from the sockets of a slot.");
-    for (int i = 0; i < cluster->roster->slot_count; i++) {
-        char slot[12];
-        snprintf(slot, sizeof(slot), "%d", i);
-        exposition_u64(exposition, sum->slot_accepted[i], "slot", slot, LAST);
-    }
     exposition_family(exposition, "muster_listener_queue_length", EXPOSITION_GAUGE,
                       "Connections that wait to be accepted.");
     for (int i = 0; i < cluster->listener_count; i++)
@@ -311,7 +304,8 @@ void view_metrics(const struct cluster *cluster, int64_t now_ms, bool openmetric
     write_scaling(&exposition, cluster);
     write_counters(&exposition, &sum);
     write_http(&exposition, &sum);
-    write_connections(&exposition, cluster, &sum, &summary);
+    write_connections(&exposition, cluster, &summary);
+    view_dispatch_metrics(&exposition, cluster, &sum, now_ms);
     write_processes(&exposition, cluster, &sum);
     write_aliases(&exposition, &sum, &summary);
     exposition_end(&exposition);

@@ -5,6 +5,7 @@
 #ifndef MUSTER_VIEWS_PRIVATE_H
 #define MUSTER_VIEWS_PRIVATE_H
 
+#include "common/exposition.h"
 #include "master/cluster.h"
 #include "master/views_json.h"
 
@@ -49,6 +50,11 @@ void view_manual(struct doc *doc, const char *key, const struct cluster *cluster
 
 /* "key":[…], the last `limit` events. */
 void view_event_list(struct doc *doc, const char *key, const struct cluster *cluster, int limit);
+/* "dispatch":{…}: who is to get new connections, and who really got them. */
+void view_dispatch(struct doc *doc, const struct cluster *cluster, const struct metrics *sum,
+                   int64_t now_ms);
+void view_dispatch_metrics(struct exposition *exposition, const struct cluster *cluster,
+                           const struct metrics *sum, int64_t now_ms);
 
 /* The worker that stands for a slot: the READY one, else the newest that is
  * not draining; NULL when there is none. */

@@ -38,6 +38,7 @@ static void write_listeners(struct doc *doc, const struct cluster *cluster)
         doc_str(doc, "address", listener->address);
         doc_str(doc, "kind", listener->kind == LISTENER_PER_SLOT ? "per-slot" : "shared");
         doc_str(doc, "policy", listener->policy);
+        doc_str(doc, "mechanism", listener->mechanism);
         doc_int(doc, "slots", listener->slot_count);
         doc_bool(doc, "inherited", listener->inherited);
         if (listener->queue >= 0)
@@ -203,6 +204,7 @@ void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct b
     doc_int(&doc, "cpus", cluster->cpu_count);
     write_counts(&doc, cluster, &summary);
     write_listeners(&doc, cluster);
+    view_dispatch(&doc, cluster, &sum, now_ms);
     write_totals(&doc, cluster, &sum, &summary);
     write_rates(&doc, &recent);
     write_latencies(&doc, &recent, &sum);

@@ -32,7 +32,7 @@ def new_by_slot(cluster, before, count):
 
 
 def test_even_over_ready_slots(make_cluster):
-    cluster = make_cluster(workers=3, max_workers=6)
+    cluster = make_cluster(workers=3, max_workers=6, balance={"algorithm": "round-robin"})
     before = dispatched(cluster)
     connect_many(cluster, CONNECTIONS)
     new = new_by_slot(cluster, before, CONNECTIONS)

@@ -78,7 +78,7 @@ def test_status(shared_cluster):
     assert COLOUR not in text
     assert re.search(r"^Muster +\d+\.\d+\.\d+, running, ok$", text, re.MULTILINE)
     assert "2 ready of 2 (configured 2, min 1, max" in text
-    assert f"127.0.0.1:{shared_cluster.port} (default), round-robin" in text
+    assert f"127.0.0.1:{shared_cluster.port} (default), least-connections" in text
     rows = [line.split() for line in text.splitlines() if re.match(r" *\d", line)]
     assert [row[:3] for row in rows] == [["0", "ready", str(shared_cluster.worker_pid(0))],
                                          ["1", "ready", str(shared_cluster.worker_pid(1))]]

@@ -67,6 +67,7 @@ static void test_table_is_sound(void **state)
         case KIND_PATH:
         case KIND_ADDRESS:
         case KIND_HOSTS:
+        case KIND_WEIGHTS:
         case KIND_SECRET:
         case KIND_USER:
         case KIND_GROUP:
@@ -253,6 +254,7 @@ static void test_environment(void **state)
                                               "MUSTER_RUN_DIR=/run/other",
                                               "MUSTER_STATE_DIR=",
                                               "MUSTER_LOG_LEVEL=debug",
+                                              "LB_ALGORITHM=ip-hash",
                                               "MUSTER_LOG_FORMAT=json",
                                               "METRICS_ENABLED=0",
                                               "HEALTH_CHECKS_ENABLED=OFF",
@@ -271,6 +273,7 @@ static void test_environment(void **state)
     assert_string_equal(config->run_dir, "/run/other");
     assert_string_equal(config->state_dir, "/var/x"); /* empty counts as not set */
     assert_int_equal(config->log_level, LOG_LEVEL_DEBUG);
+    assert_int_equal(config->balance_algorithm, BALANCE_IP_HASH);
     assert_int_equal(config->log_format, LOG_FORMAT_JSON);
     assert_false(config->metrics_enabled);
     assert_false(config->health_enabled);
@@ -290,6 +293,9 @@ static void test_environment_mistakes(void **state)
         {"", "PORT=0", "environment: PORT=0: is too small"},
         {"", "CLUSTER_WORKERS=-1", "environment: CLUSTER_WORKERS=-1: must not be negative"},
         {"", "METRICS_ENABLED=2", "environment: METRICS_ENABLED=2: is neither true nor false"},
+        {"", "LB_ALGORITHM=random",
+         "environment: LB_ALGORITHM=random: is not one of the words known here; accepted is "
+         "round-robin, weighted, least-connections, ip-hash or consistent-hash"},
         {"", "MUSTER_LOG_LEVEL=LOUD", "environment: MUSTER_LOG_LEVEL=LOUD: is not one of"},
         {"", "MUSTER_RUN_DIR=run", "environment: MUSTER_RUN_DIR=run: is not an absolute path"},
         {"", "PORT=9001",

@@ -197,6 +197,29 @@ static void test_recent_rates(void **state)
     assert_near(recent.request_rate, 0.4);
 }
 
+static void test_recent_slots(void **state)
+{
+    (void)state;
+    static struct metrics before, now;
+    const int64_t start = 8000000;
+    double share[4];
+    before = now = zeros;
+    totals_recent_slots(&totals, start, 4, share);
+    assert_near(share[0], 0);
+    for (int second = 0; second < 30; second++) {
+        before = now;
+        now.slot_accepted[0] += second < 15 ? 8 : 1; /* the window is 20..29 */
+        now.slot_accepted[3] += 3;
+        totals_report(&totals, &before, &now, start + second * 1000);
+    }
+    totals_recent_slots(&totals, start + 30000, 4, share);
+    assert_near(share[0], 0.25);
+    assert_near(share[1], 0);
+    assert_near(share[3], 0.75);
+    totals_recent_slots(&totals, start + 50000, 4, share);
+    assert_near(share[3], 0);
+}
+
 static void test_recent_after_the_start(void **state)
 {
     (void)state;
@@ -238,6 +261,7 @@ int main(void)
         cmocka_unit_test_setup(test_sums_are_exact_and_monotone, setup),
         cmocka_unit_test_setup(test_gauges_are_of_the_living, setup),
         cmocka_unit_test_setup(test_recent_rates, setup),
+        cmocka_unit_test_setup(test_recent_slots, setup),
         cmocka_unit_test_setup(test_recent_after_the_start, setup),
         cmocka_unit_test_setup(test_report_adds_differences, setup),
     };

@@ -58,6 +58,7 @@ static struct model *model_new(int desired)
                                                      .address = "0.0.0.0:3001",
                                                      .slot_count = SLOTS,
                                                      .policy = "round-robin",
+                                                     .mechanism = "classic BPF",
                                                      .queue = 7};
     buf_init(&model->out, 0);
     return model;
@@ -582,10 +583,24 @@ static void status_tells_the_rest(void **state)
     cluster->roster->budget_exhausted = true;
     cluster->master_lag_ns = 2500000;
 
+    cluster->dispatch.algorithm = BALANCE_LEAST_CONNECTIONS;
+    cluster->dispatch.swaps = 12;
+    cluster->dispatch.share[1] = 0.75;
+    model->totals.dead.slot_accepted[1] = 30;
+    model->totals.dead.slot_accepted[2] = 20;
+
     json_t *root = status_of(model);
     assert_text(root, "listeners.0.address", "0.0.0.0:3001");
     assert_text(root, "listeners.0.policy", "round-robin");
+    assert_text(root, "listeners.0.mechanism", "classic BPF");
     assert_text(root, "listeners.0.kind", "per-slot");
+    assert_text(root, "dispatch.algorithm", "least-connections");
+    assert_number(root, "dispatch.program_swaps", 12);
+    assert_number(root, "dispatch.slots.1.slot", 1);
+    assert_number(root, "dispatch.slots.1.weight", 0.75);
+    assert_number(root, "dispatch.slots.1.connections", 30);
+    assert_number(root, "dispatch.slots.1.share_since_start", 0.6);
+    assert_number(root, "dispatch.slots.1.share", 0);
     assert_number(root, "listeners.0.slots", SLOTS);
     assert_number(root, "listeners.0.queue", 7);
     assert_true(json_is_true(at(root, "reload.failed")));
@@ -768,6 +783,9 @@ static void every_promised_name_is_there(void **state)
         "muster_connections_active{kind=\"websocket\"}",
         "muster_connections_accepted_total",
         "muster_dispatch_connections_total{slot=\"3\"}",
+        "muster_dispatch_weight{slot=\"3\"}",
+        "muster_dispatch_share{slot=\"3\"}",
+        "muster_dispatch_program_swaps_total",
         "muster_websocket_connections",
         "muster_websocket_messages_total{direction=\"in\"}",
         "muster_process_cpu_seconds_total{process=\"master\"}",
