@@ -79,6 +79,10 @@ static int open_filler(const struct listener_group *group, struct endpoint *targ
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    /* The stopper overlooks everything else. */
+    const int ttl = LISTENERS_OWN_TTL;
+    (void)setsockopt(fd, family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                     family == AF_INET6 ? IPV6_UNICAST_HOPS : IP_TTL, &ttl, sizeof(ttl));
     if (bind(fd, &source->address.any, source->address_size) != 0 ||
         getsockname(fd, &source->address.any, &source->address_size) != 0) {
         int err = -errno;

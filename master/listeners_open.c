@@ -114,9 +114,23 @@ int listeners_fill_group(struct listener_group *group, const struct endpoint *en
     return 0;
 }
 
-/* The first member of a group. The program comes before it listens, so that
- * hardly anybody can get into it; whoever did in the microseconds before slot 0
- * listened is turned away by listeners_discard_early(). */
+/* Makes a listening socket overlook whatever comes with less than the highest
+ * possible time to live: a SYN of everybody but our own filler, which says 255.
+ * The kernel drops such a packet without an answer; the client sends it again
+ * after a second. No privilege is needed. */
+static int overlook_clients(int fd, int family)
+{
+    return family == AF_INET6
+               ? listeners_set_flag(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, LISTENERS_OWN_TTL)
+               : listeners_set_flag(fd, IPPROTO_IP, IP_MINTTL, LISTENERS_OWN_TTL);
+}
+
+/* The first member of a group. Between its listen(2) and that of slot 0 it is
+ * the only one, and the kernel would give it every new connection, which nobody
+ * accepts: a server that starts while clients are trying would answer some of
+ * them with a reset, and at a long round trip those whose handshake began then.
+ * So it overlooks them. What comes from our own network with a time to live of
+ * 255 nevertheless is turned away by listeners_discard_early(). */
 static int open_stopper(struct listener_group *group, const struct endpoint *endpoint)
 {
     struct dispatch_program program;
@@ -124,7 +138,9 @@ static int open_stopper(struct listener_group *group, const struct endpoint *end
     int fd = open_tcp(endpoint, true, false, 0);
     if (fd < 0)
         return fd;
-    int err = listeners_attach(fd, &program);
+    int err = overlook_clients(fd, endpoint->address.any.sa_family);
+    if (err == 0)
+        err = listeners_attach(fd, &program);
     if (err == 0 && listen(fd, 0) != 0)
         err = -errno;
     if (err != 0) {

@@ -16,6 +16,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+/* The time to live of our own connection to a stopper, which overlooks all
+ * that say less. */
+enum { LISTENERS_OWN_TTL = 255 };
+
 /* One address to listen on. */
 struct endpoint {
     const struct config_listen *listen;

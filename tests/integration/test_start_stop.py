@@ -355,3 +355,23 @@ def test_a_signal_before_the_workers_are_ready(make_cluster):
     cluster.spawn()
     cluster.wait_log("started")
     assert cluster.stop() == 0
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_nobody_is_reset_when_it_starts(make_cluster, address):
+    """Clients that try all the time are refused until it listens, and answered from then on."""
+    cluster = make_cluster(start=False, drain_delay="0s", drain_idle_grace="50ms",
+                           sections={("listen", "default"): {"address": address}})
+    client = harness.Load((address, cluster.port), cluster.dir, "--new-rate", 3000,
+                          "--linger", 5)
+    try:
+        for _ in range(4):
+            cluster.start()
+            assert cluster.stop() == 0
+        cluster.start()
+        report = client.stop()
+    finally:
+        client.kill()
+    bad = [failure for failure in report["failures"] if failure["what"] != "connect_refused"]
+    assert not bad, bad[:5]
+    assert report["answered"] > 1000

@@ -188,11 +188,12 @@ static inline int load_bind_source(int fd)
 /* Builds the request; its length. */
 static inline size_t load_build_request(bool keepalive, char *out, size_t size)
 {
+    bool v6 = strchr(options.host, ':') != NULL;
     int len =
-        snprintf(out, size, "GET %s HTTP/1.1\r\nHost: %s\r\n%s%s%s\r\n", options.path,
-                 options.unix_path != NULL ? "localhost" : options.host,
-                 options.header != NULL ? options.header : "", options.header != NULL ? "\r\n" : "",
-                 keepalive ? "" : "Connection: close\r\n");
+        snprintf(out, size, "GET %s HTTP/1.1\r\nHost: %s%s%s\r\n%s%s%s\r\n", options.path,
+                 v6 ? "[" : "", options.unix_path != NULL ? "localhost" : options.host,
+                 v6 ? "]" : "", options.header != NULL ? options.header : "",
+                 options.header != NULL ? "\r\n" : "", keepalive ? "" : "Connection: close\r\n");
     if (len < 0 || (size_t)len >= size)
         load_usage("the request is too long");
     return (size_t)len;
