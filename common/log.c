@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 enum { LINE_SIZE = PIPE_BUF, LINE_TAIL = 32, NUMBER_SIZE = 32 };
@@ -50,9 +51,25 @@ struct line {
 
 /* ---- where lines go ---- */
 
-/* systemd says which socket is the journal: JOURNAL_STREAM=device:inode. */
-static bool is_journal(const struct stat *st)
+/* Whether the other end is journald (of a journal namespace, too). */
+static bool leads_to_journal(int fd)
 {
+    static const char prefix[] = "/run/systemd/journal", suffix[] = "/stdout";
+    struct sockaddr_un peer = {0};
+    socklen_t size = sizeof(peer) - 1; /* so that the path ends */
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) != 0 || peer.sun_family != AF_UNIX)
+        return false;
+    size_t len = strlen(peer.sun_path);
+    return strncmp(peer.sun_path, prefix, sizeof(prefix) - 1) == 0 && len >= sizeof(suffix) &&
+           strcmp(peer.sun_path + len - (sizeof(suffix) - 1), suffix) == 0;
+}
+
+/* systemd says which socket is the journal: JOURNAL_STREAM=device:inode. That is the one this
+ * process was started with; a worker gets another when a new master takes it over. */
+static bool is_journal(int fd, const struct stat *st)
+{
+    if (S_ISSOCK(st->st_mode) && leads_to_journal(fd))
+        return true;
     const char *stream = getenv("JOURNAL_STREAM");
     if (stream == NULL)
         return false;
@@ -94,7 +111,7 @@ static void use_fd(int fd)
     state.journal = false;
     state.partial = false;
     if (fstat(fd, &st) == 0) {
-        state.journal = is_journal(&st);
+        state.journal = is_journal(fd, &st);
         if (S_ISREG(st.st_mode))
             state.target = TARGET_FILE;
         else if (S_ISSOCK(st.st_mode))

@@ -22,7 +22,7 @@ struct holder {
     unsigned uid;   /* who made it */
 };
 
-/* One line of /proc/net/tcp:
+/* One line of /proc/self/net/tcp:
  *   sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode … */
 static bool parse_line(const char *line, int port, struct holder *out)
 {
@@ -110,9 +110,10 @@ static bool find_process(uint64_t inode, char *out, size_t size)
 
 bool port_holder_describe(int family, int port, char *out, size_t size)
 {
-    /* A dual-stack IPv6 socket holds the IPv4 port as well, and the reverse
+    /* Not /proc/net: that is not there with ProcSubset=pid.
+     * A dual-stack IPv6 socket holds the IPv4 port as well, and the reverse
      * is what a new dual-stack socket runs into. */
-    static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+    static const char *const tables[] = {"/proc/self/net/tcp", "/proc/self/net/tcp6"};
     int first = family == AF_INET6 ? 1 : 0;
     struct holder holder;
     if (!find_socket(tables[first], port, &holder) &&

@@ -53,6 +53,26 @@ count_junit() {
     fi
 }
 
+# count_last_line NAME FILE STATUS: adds what the last line of a script's output says, in the form
+# of count_summary.
+count_last_line() {
+    local name=$1 file=$2 status=$3 line
+    line=$(tail -n 1 "$file" 2>/dev/null)
+    if [[ ! $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed(,\ ([0-9]+)\ skipped)?$ ]]; then
+        count_fail "$name: it left no result (exit status $status)"
+        return
+    fi
+    local failed=${BASH_REMATCH[2]}
+    count_passed=$((count_passed + BASH_REMATCH[1]))
+    count_failed=$((count_failed + failed))
+    count_skipped=$((count_skipped + ${BASH_REMATCH[4]:-0}))
+    if ((failed)); then
+        count_failures+=("$name: $failed failed")
+    elif ((status)); then
+        count_fail "$name: exit status $status"
+    fi
+}
+
 # The last line, in the form that people and programs look for; fails if anything did.
 count_summary() {
     local failure

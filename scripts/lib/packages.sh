@@ -14,6 +14,7 @@ PACKAGES_TEST=(
     libcmocka-dev python3 python3-pytest python3-yaml curl
     clang-format clang-tidy cppcheck shellcheck pyflakes3 groff-base
     systemd prometheus
+    mmdebstrap systemd-container util-linux
 )
 # shellcheck disable=SC2034
 PACKAGES_BENCH=("${PACKAGES_RUN[@]}" libcmocka-dev python3 nginx-light)

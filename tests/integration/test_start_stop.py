@@ -323,6 +323,7 @@ def test_the_units_are_understood_by_systemd(tmp_path):
         text = (deploy / name).read_text()
         text = text.replace("@CMAKE_INSTALL_FULL_SBINDIR@", str(harness.BIN_DIR))
         text = text.replace("@CMAKE_INSTALL_FULL_BINDIR@", str(harness.BIN_DIR))
+        text = text.replace("@CMAKE_INSTALL_FULL_LIBEXECDIR@/muster", str(deploy))
         assert "@" not in text.replace("@system-service", "").replace("@privileged", "")
         (tmp_path / name).write_text(text)
     result = subprocess.run(
