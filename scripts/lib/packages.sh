@@ -17,7 +17,7 @@ PACKAGES_TEST=(
     mmdebstrap systemd-container util-linux
 )
 # shellcheck disable=SC2034
-PACKAGES_BENCH=("${PACKAGES_RUN[@]}" libcmocka-dev python3 nginx-light)
+PACKAGES_BENCH=("${PACKAGES_RUN[@]}" libcmocka-dev python3 nginx-light haproxy)
 
 # Prints those of its arguments that are not installed.
 packages_missing() {

@@ -10,7 +10,9 @@ import dataclasses
 import os
 import random
 import select
+import shutil
 import signal
+import threading
 import time
 
 import harness
@@ -101,7 +103,8 @@ class Subject:
             "--expect-body", "hello\n", "--slow-ms", SLOW_MS, "--linger", 8, *args,
             prefix=self.wire.client if self.wire else ())
 
-    # What a row may ask for. `reload` returns whether the caller was told that it worked.
+    # What a row may ask for. Scaling and reloads return whether the caller was told that it
+    # worked; upgrade() and kill_master() what did not go as it should, or None.
     def scale(self, count):
         raise Unsupported
 
@@ -147,6 +150,17 @@ class Muster(Subject):
                                         **sections, **defaults, **config},
                                        prefix=self.server_prefix)
         self.dir, self.port, self.most = self.cluster.dir, self.cluster.port, workers
+        self.install_binaries()
+
+    def install_binaries(self):
+        """Copies of the programs, which an upgrade replaces as a package manager does: another
+        file under the same name."""
+        programs = self.dir / "programs"
+        programs.mkdir(exist_ok=True)
+        for program in (harness.MUSTERD, harness.WORKER):
+            shutil.copy(program, programs / "new")
+            os.rename(programs / "new", programs / program.name)
+        self.cluster.program = programs / harness.MUSTERD.name
 
     def __enter__(self):
         try:
@@ -191,6 +205,36 @@ class Muster(Subject):
             return self.ctl("reload")
         finally:
             self.cluster.config_path.write_text(good)
+
+    def upgrade(self):
+        pid = self.cluster.process.pid
+        self.install_binaries()
+        inode = os.stat(self.cluster.program).st_ino
+        if not self.ctl("upgrade"):
+            return "was reported as failed"
+        if os.stat(f"/proc/{pid}/exe").st_ino != inode:
+            return f"process {pid} does not run the new program"
+        return None
+
+    def kill_master(self):
+        """kill -9, then a new one is started, as a service manager would."""
+        pids, before = sorted(self.workers()), self.counters()
+        self.cluster.process.kill()
+        self.cluster.process.wait()
+        self.cluster.start(30)
+        after = self.counters()
+        fallen = [name for name, value in before.items() if after.get(name, -1) < value]
+        if fallen:
+            return f"counters fell: {fallen[:3]}"
+        if sorted(self.workers()) != pids:
+            return f"workers were restarted: {pids} -> {self.workers()}"
+        return None
+
+    def counters(self):
+        """Those of the cluster; what the master counts about its own process begins with it."""
+        text = self.cluster.management("GET", "/metrics", over_socket=True).text
+        return {name: value for name, value in survival.counters(text).items()
+                if not name.startswith(("muster_master_", "muster_dispatch_program_swaps"))}
 
     def restart(self, note_closed):
         before = len(self.cluster.log_text())
@@ -269,6 +313,16 @@ def reloads_crashing(subject, rounds, rest=0.2):
                     else None, rest)
 
 
+def upgrades(subject, rounds, rest=0.3):
+    """The binary is replaced on disk, and taken into use."""
+    return repeated(subject, rounds, lambda _: subject.upgrade(), rest)
+
+
+def master_kills(subject, rounds, rest=0.3):
+    """kill -9 of the master; a new one is started at once."""
+    return repeated(subject, rounds, lambda _: subject.kill_master(), rest)
+
+
 def worker_kills(subject, rounds, rest=0.2):
     """kill -9 of a random worker. Requests on connections that it held are excused: they were in
     flight in it. Every second one is stopped first, so that what it held is known exactly."""
@@ -332,3 +386,92 @@ def restarts(subject, rounds, rest=0.5):
             since <= failure["at"] and failure["at"] - failure["age_ms"] / 1000 <= until
             for since, until in closed)
     return repeated(subject, rounds, event, rest, excuse)
+
+
+# ---- rows about who gets a connection ----
+
+SLOW_CLIENTS = 2
+SLOW_REQUEST = b"GET /test/stall?ms=50 HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+class SlowRequests(threading.Thread):
+    """Clients that keep one worker busy: it needs tests/tools/test_worker.c. The worker sleeps for
+    50 ms in each of their requests, and so does everybody else on it."""
+
+    def __init__(self, subject, pid):
+        super().__init__(daemon=True)
+        self.ended, self.answered = threading.Event(), 0
+        self.connections = []
+        harness.wait_until(lambda: self.connect(subject, pid), 20, "connections to one worker")
+
+    def connect(self, subject, pid):
+        connection = harness.Connection((subject.host, subject.port), timeout=30)
+        if connection.request("GET", "/hello").status == 200 and \
+                connection.sock.getsockname()[1] in harness.peer_ports(pid):
+            self.connections.append(connection)
+        else:
+            connection.close()
+        return len(self.connections) == SLOW_CLIENTS
+
+    def run(self):
+        for connection in self.connections:
+            connection.send(SLOW_REQUEST)
+        while not self.ended.is_set():
+            for connection in self.connections:
+                connection.read_response()
+                self.answered += 1
+                connection.send(SLOW_REQUEST)
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        for connection in self.connections:
+            connection.close()
+
+
+def slow_worker(subject, seconds):
+    """One worker is busy with slow requests; how long do the clients of the cluster wait?"""
+    result = Result(subject.name)
+    slow = SlowRequests(subject, sorted(subject.workers())[0])
+    slow.start()
+    try:
+        pause(1)  # measured is how it is, not how it becomes
+        client = subject.load("--duration", seconds)
+        report = client.result(seconds + 60)
+    finally:
+        slow.stop()
+    result.events = slow.answered
+    judge(result, report)
+    wait = report["kinds"]["new"]["latency_us"]
+    result.extra.update({name: wait[name] / 1000 for name in ("p50", "p90", "p99", "p999")})
+    return result
+
+
+def long_lived(subject, count, open_rate=1000):
+    """`count` connections are opened, and stay, while workers come and go; the last two fifths are
+    opened when that is over. How evenly do they lie on the workers in the end? A connection whose
+    worker leaves is opened again at the same pace; each asks for something every five seconds."""
+    result = Result(subject.name)
+    choice = random.Random(5)
+    subject.load_size = {"new_rate": 0, "keepalive": count, "keepalive_rate": count / 5}
+    client = subject.load("--open-rate", open_rate)
+
+    def held():
+        return [len(harness.peer_ports(pid)) for pid in subject.workers()]
+    try:
+        for _ in range(max(2, int(0.6 * count / open_rate))):
+            subject.scale(choice.randint(2, subject.most - 1))
+            pause(0.5)
+            subject.scale(subject.most)
+            result.events += 2
+            pause(0.5)
+        subject.wait_workers()
+        harness.wait_until(lambda: sum(held()) >= count, 120, "all are open", interval=0.5)
+        spread = held()
+        report = client.stop()
+    finally:
+        client.kill()
+    judge(result, report)
+    even = sum(spread) / len(spread)
+    result.extra.update({"held": spread, "from even": max(abs(n - even) for n in spread) / even})
+    return result

@@ -283,6 +283,7 @@ class Cluster:
         self.token = TOKEN
         self.config_path = self.dir / "muster.conf"
         self.log_path = self.dir / "log"
+        self.program = MUSTERD
         self.args, self.use_config_file, self.prefix = list(args), use_config_file, list(prefix)
         self.env, self.pass_fds, self.preexec = dict(env or {}), tuple(pass_fds), preexec
         self.allowed = []       # regular expressions of log lines that FORBIDDEN does not apply to
@@ -330,7 +331,7 @@ class Cluster:
 
     def command(self, *args):
         config = ["-c", str(self.config_path)] if self.use_config_file else []
-        return [*self.prefix, str(MUSTERD), *config, *self.args, *args]
+        return [*self.prefix, str(self.program), *config, *self.args, *args]
 
     def environment(self):
         names = ("PATH", "HOME", "LANG", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS")

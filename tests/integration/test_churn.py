@@ -70,6 +70,11 @@ def test_kill_9_of_workers(subject, place):
     nothing_failed(churn.worker_kills(subject(place), 3 if place else 5))
 
 
+def test_kill_9_of_the_master(subject, place):
+    """Nobody notices; no worker is restarted and no counter falls."""
+    nothing_failed(churn.master_kills(subject(place), 2 if place else 4))
+
+
 def test_sigterm_and_start(subject, place):
     nothing_failed(churn.restarts(subject(place), 1 if place else 2))
 
