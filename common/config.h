@@ -79,8 +79,9 @@ struct config {
     int64_t canary_time;          /* 2 s: trial of a new generation's first worker */
     int64_t drain_idle_grace; /* 1 s: how long an idle keep-alive connection is kept in a drain */
     int64_t orphan_timeout;   /* 60 s without a master */
-    int64_t suspect_timeout;  /* 3 s without a report */
-    int64_t hang_timeout;     /* 30 s without a report */
+    int64_t suspect_timeout;  /* 250 ms without a beat */
+    int64_t stall_timeout;    /* 100 ms in one turn of its loop */
+    int64_t hang_timeout;     /* 30 s without progress */
 
     /* restart { backoff_min backoff_max healthy_after budget budget_interval } */
     int64_t restart_backoff_min;     /* 100 ms */

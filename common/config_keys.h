@@ -87,10 +87,12 @@
       "How long the first worker of a reload must stay healthy before the others follow. A worker that dies sooner takes the whole reload back. 0: being ready is enough.") \
     X(ORPHAN_TIMEOUT, "", "orphan_timeout", orphan_timeout, DURATION, "1m", SECOND_MS, DAY_MS, LIVE, "", "", \
       "How long workers go on serving without a master before they drain and leave.") \
-    X(SUSPECT_TIMEOUT, "", "suspect_timeout", suspect_timeout, DURATION, "3s", 200, 10 * MINUTE_MS, LIVE, "", "", \
-      "A worker that has not reported for this long gets no new connections until it does. At least twice report_interval.") \
+    X(SUSPECT_TIMEOUT, "", "suspect_timeout", suspect_timeout, DURATION, "250ms", 100, 10 * MINUTE_MS, LIVE, "", "", \
+      "A worker that has shown no sign of life for this long gets no new connections until it does, and others serve what waits for it.") \
+    X(STALL_TIMEOUT, "", "stall_timeout", stall_timeout, DURATION, "100ms", 20, 10 * MINUTE_MS, LIVE, "", "", \
+      "The same for a worker whose loop has been busy with one turn for this long. Who is late again soon after is kept away from new connections for a while.") \
     X(HANG_TIMEOUT, "", "hang_timeout", hang_timeout, DURATION, "30s", 500, HOUR_MS, LIVE, "", "", \
-      "A worker that has not reported for this long is killed and replaced. At least suspect_timeout.") \
+      "A worker that has made no progress at all for this long is killed and replaced. At least suspect_timeout and stall_timeout.") \
     \
     X(RESTART_BACKOFF_MIN, "restart", "backoff_min", restart_backoff_min, DURATION, "100ms", 10, HOUR_MS, LIVE, "", "", \
       "Pause before the second attempt to start a worker that keeps dying early; it doubles with every further one. The first attempt is made at once.") \

@@ -224,6 +224,27 @@ int procfs_exit_status(const struct procfs *procfs, int *out)
     return 0;
 }
 
+/* ---- where it waits ---- */
+
+int procfs_wait_channel(pid_t pid, char *out, size_t size)
+{
+    char path[PATH_SIZE], text[64];
+    path_of(path, pid, "wchan");
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    ssize_t len = read(fd, text, sizeof(text) - 1);
+    int err = len < 0 ? -errno : 0;
+    (void)close(fd);
+    if (err != 0)
+        return err;
+    text[len] = '\0';
+    if (text[0] == '\0' || strcmp(text, "0") == 0)
+        return -ENODATA;
+    (void)snprintf(out, size, "%s", text);
+    return 0;
+}
+
 /* ---- private memory ---- */
 
 /* The number of kilobytes in a line such as "Private_Dirty:      124 kB". */

@@ -43,6 +43,10 @@ MUST_USE int procfs_exit_status(const struct procfs *procfs, int *out);
  * parentheses). 0 or -EPROTO. */
 MUST_USE int procfs_parse_stat(const char *text, size_t len, struct procfs_sample *out);
 
+/* The function of the kernel that the process waits in. 0 or -errno; -ENODATA
+ * when it waits in none or the kernel does not say. */
+MUST_USE int procfs_wait_channel(pid_t pid, char *out, size_t size);
+
 /* Private memory (Private_Clean + Private_Dirty) of a process from
  * smaps_rollup, bytes, or -errno. Costs a walk over its page tables. */
 int64_t procfs_private_bytes(pid_t pid);

@@ -41,7 +41,9 @@ void master_set_rules(struct master *master)
     master->rules = (struct policy_rules){
         .stopping = stopping,
         .start_timeout_ms = config->start_timeout,
+        .report_interval_ms = config->report_interval,
         .suspect_timeout_ms = config->suspect_timeout,
+        .stall_timeout_ms = config->stall_timeout,
         .hang_timeout_ms = config->hang_timeout,
         .drain_timeout_ms = config->reload_drain_timeout,
         .scale_drain_timeout_ms = config->scale_drain_timeout,
@@ -106,14 +108,6 @@ int master_open_logs(struct master *master, const struct config *config, char *e
 
 /* ---- the tick ---- */
 
-static bool majority_progresses(const struct roster *roster)
-{
-    /* Workers that are missing are being dealt with; hung ones are what a
-     * watchdog is for. */
-    int hung = roster_count(roster, WORKER_SUSPECT);
-    return 2 * hung <= roster->worker_count;
-}
-
 static bool start_is_over(const struct roster *roster)
 {
     if (roster_count(roster, WORKER_READY) == 0)
@@ -144,7 +138,7 @@ static void tell_service_manager(struct master *master, int64_t now_ms)
     memcpy(master->status_text, text, sizeof(text));
     if (master->watchdog_interval_ms > 0 &&
         now_ms - master->watchdog_sent_ms >= master->watchdog_interval_ms / 2 &&
-        majority_progresses(roster)) {
+        master_majority_progresses(master)) {
         notify_watchdog();
         master->watchdog_sent_ms = now_ms;
     }
@@ -297,8 +291,8 @@ static int start(struct master *master, char *error, size_t size)
     (void)snprintf(error, size, "out of memory");
     master->reconcile = evtimer_new(master->base, on_reconcile, master);
     master->tick = evtimer_new(master->base, on_tick, master);
-    if (master->reconcile == NULL || master->tick == NULL || catch_signals(master) != 0 ||
-        master_dispatch_start(master) != 0)
+    if (master->reconcile == NULL || master->tick == NULL || master_watch_init(master) != 0 ||
+        catch_signals(master) != 0 || master_dispatch_start(master) != 0)
         return -ENOMEM;
     sample_master(master, clock_monotonic_ms());
     schedule_tick(master);
@@ -350,6 +344,7 @@ static void clean_up(struct master *master)
         free_event(&master->signal[i]);
     free_event(&master->reconcile);
     free_event(&master->tick);
+    free_event(&master->watch);
     free_event(&master->stop_timer);
     master_dispatch_stop(master);
     if (master->base != NULL)

@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "master/watch.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -158,13 +159,18 @@ static void recycle(struct master *master, const struct policy_action *action)
                     LOG_INT("times_in_a_row", slot->recycled_early));
 }
 
-static void kill_worker(const struct policy_action *action, int64_t now_ms)
+static void kill_worker(struct master *master, const struct policy_action *action, int64_t now_ms)
 {
     struct worker *worker = action->worker;
     if (worker->ending == DEATH_NONE)
         worker->ending = action->reason;
     worker->kill_signal = action->signal;
     worker->kill_sent_ms = now_ms;
+    if (action->reason == DEATH_HANG && action->signal == SIGABRT)
+        master_event(master, HANG_KILLED, worker->slot, worker->pid,
+                     "no progress for %.1f s, hang_timeout is %.1f s",
+                     (double)watch_stuck_ms(worker, now_ms) / 1e3,
+                     (double)master->rules.hang_timeout_ms / 1e3);
     if (action->signal == SIGABRT || worker->ending != DEATH_START_TIMEOUT)
         log_warning("killing a worker", LOG_INT("slot", worker->slot), LOG_INT("pid", worker->pid),
                     LOG_STR("signal", action->signal == SIGKILL ? "SIGKILL" : "SIGABRT"),
@@ -189,18 +195,13 @@ static void carry_out_one(struct master *master, const struct policy_action *act
         drain(master, action, now_ms);
         break;
     case POLICY_SUSPECT:
-        worker_enter(action->worker, WORKER_SUSPECT, now_ms);
-        log_warning("worker is late, steering away from it", LOG_INT("slot", action->slot),
-                    LOG_INT("pid", action->worker->pid),
-                    LOG_INT("silent_ms", now_ms - action->worker->last_report_ms));
-        master_log_slot(master, action->slot);
+        master_on_suspect(master, action->worker, now_ms);
         break;
     case POLICY_TRUST:
-        worker_enter(action->worker, WORKER_READY, now_ms);
-        master_log_slot(master, action->slot);
+        master_on_trust(master, action->worker, now_ms);
         break;
     case POLICY_KILL:
-        kill_worker(action, now_ms);
+        kill_worker(master, action, now_ms);
         break;
     case POLICY_CUT:
         cut(master, action, now_ms);
@@ -227,6 +228,7 @@ void master_carry_out(struct master *master)
      * is made again until it is empty; the bound is against our own mistakes. */
     for (int round = 0; round < 8; round++) {
         int64_t now_ms = clock_monotonic_ms();
+        master_look(master, now_ms);
         policy_decide(master->roster, &master->rules, &master->steered, now_ms, &master->plan);
         for (int i = 0; i < master->plan.count; i++)
             carry_out_one(master, &master->plan.actions[i], now_ms);

@@ -101,6 +101,8 @@ struct master {
     uint64_t assign_epoch;
     struct event *reconcile; /* due when the plan may have changed */
     struct event *tick;      /* once a second */
+    struct event *watch;     /* the next look at the boards */
+    int64_t look_due_ms;     /* 0: there is nobody to look at */
     struct event *stop_timer;
     struct event *signal[MASTER_SIGNALS];
     int64_t tick_due_ns;
@@ -165,6 +167,12 @@ void master_log_slot(struct master *master, int slot);
 /* A new board, sent to the worker; whatever it had is forgotten. */
 void master_send_board(struct master *master, struct worker *worker);
 void master_drop_board(struct worker *worker);
+MUST_USE int master_watch_init(struct master *master); /* 0 or -ENOMEM */
+/* Reads all boards, and will again soon. */
+void master_look(struct master *master, int64_t now_ms);
+void master_on_suspect(struct master *master, struct worker *worker, int64_t now_ms);
+void master_on_trust(struct master *master, struct worker *worker, int64_t now_ms);
+bool master_majority_progresses(const struct master *master);
 
 /* master_deaths.c */
 child_on_exit master_on_child_exit;

@@ -5,6 +5,7 @@
 #include "master/policy_private.h"
 
 #include "common/check.h"
+#include "master/watch.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -75,35 +76,32 @@ static void kill_after_grace(const struct policy_rules *rules, struct worker *wo
         policy_wake_at(plan, since_ms + rules->kill_grace_ms);
 }
 
-static void watch_reports(const struct policy_rules *rules, struct worker *worker, int64_t now_ms,
-                          struct policy_plan *plan)
+static void watch_progress(const struct policy_rules *rules, struct worker *worker, bool holds,
+                           int64_t now_ms, struct policy_plan *plan)
 {
-    int64_t heard_ms =
-        worker->last_report_ms > worker->ready_ms ? worker->last_report_ms : worker->ready_ms;
-    int64_t late_ms = now_ms - heard_ms;
     if (worker->kill_signal != 0) {
         kill_after_grace(rules, worker, worker->kill_sent_ms, now_ms, DEATH_HANG, plan);
         return;
     }
-    if (worker->state == WORKER_READY) {
-        if (late_ms >= rules->suspect_timeout_ms)
-            add_worker_action(plan, POLICY_SUSPECT, worker, DEATH_NONE, 0);
-        else
-            policy_wake_at(plan, heard_ms + rules->suspect_timeout_ms);
-        return;
-    }
-    /* Without a connection nothing has been heard of it, whatever the clock says. */
-    if (late_ms < rules->suspect_timeout_ms && worker->connected)
+    switch (watch_judge(worker, rules, holds, now_ms)) {
+    case WATCH_KEEP:
+        policy_wake_at(plan, watch_wake_ms(worker, rules, now_ms));
+        break;
+    case WATCH_SUSPECT:
+        add_worker_action(plan, POLICY_SUSPECT, worker, DEATH_NONE, 0);
+        break;
+    case WATCH_TRUST:
         add_worker_action(plan, POLICY_TRUST, worker, DEATH_NONE, 0);
-    else if (late_ms >= rules->hang_timeout_ms)
+        break;
+    case WATCH_HUNG:
         /* SIGABRT, so that its last words show where it hung. */
         add_worker_action(plan, POLICY_KILL, worker, DEATH_HANG, SIGABRT);
-    else
-        policy_wake_at(plan, heard_ms + rules->hang_timeout_ms);
+        break;
+    }
 }
 
-static void watch_worker(const struct policy_rules *rules, struct worker *worker, int64_t now_ms,
-                         struct policy_plan *plan)
+static void watch_worker(const struct policy_rules *rules, struct worker *worker, bool holds,
+                         int64_t now_ms, struct policy_plan *plan)
 {
     switch (worker->state) {
     case WORKER_STARTING:
@@ -116,7 +114,7 @@ static void watch_worker(const struct policy_rules *rules, struct worker *worker
         break;
     case WORKER_READY:
     case WORKER_SUSPECT:
-        watch_reports(rules, worker, now_ms, plan);
+        watch_progress(rules, worker, holds, now_ms, plan);
         break;
     case WORKER_DRAINING:
         kill_after_grace(rules, worker, worker->drain_deadline_ms, now_ms, worker->ending, plan);
@@ -502,9 +500,10 @@ void policy_decide(const struct roster *roster, const struct policy_rules *rules
     plan->failed = false;
     plan->wake_at_ms = INT64_MAX;
 
+    bool holds = watch_probation_holds(roster, rules, now_ms);
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster)
-        watch_worker(rules, worker, now_ms, plan);
+        watch_worker(rules, worker, holds, now_ms, plan);
     /* Who may be relied on has changed: what follows from it is the next plan. */
     if (rules->stopping || plan->count > 0 || policy_plan_trial(roster, rules, now_ms, plan))
         return;

@@ -22,10 +22,12 @@
 struct policy_rules {
     bool stopping; /* the cluster ends: start nobody, move no sockets */
     int64_t start_timeout_ms;
-    int64_t suspect_timeout_ms;
-    int64_t hang_timeout_ms;
-    int64_t canary_time_ms;   /* how long the first worker of a new generation must stay well */
-    int64_t drain_timeout_ms; /* of a worker that was replaced */
+    int64_t report_interval_ms;
+    int64_t suspect_timeout_ms; /* without a beat */
+    int64_t stall_timeout_ms;   /* in one turn of its loop; 0: any time */
+    int64_t hang_timeout_ms;    /* without any progress */
+    int64_t canary_time_ms;     /* how long the first worker of a new generation must stay well */
+    int64_t drain_timeout_ms;   /* of a worker that was replaced */
     int64_t scale_drain_timeout_ms; /* of one that was scaled away */
     int64_t kill_grace_ms;          /* from a gentle signal, or a missed deadline, to SIGKILL */
     int64_t backoff_min_ms;
@@ -43,7 +45,7 @@ struct policy_rules {
     X(ASSIGN, "assign")       /* `worker` polls exactly `slots` */                                 \
     X(DRAIN, "drain")         /* `worker` ends gracefully, because of `reason` */                  \
     X(SUSPECT, "suspect")     /* `worker` is late */                                               \
-    X(TRUST, "trust")         /* a suspect `worker` reported again */                              \
+    X(TRUST, "trust")         /* a suspect `worker` goes on */                                     \
     X(KILL, "kill")           /* send `signal` to `worker`, because of `reason` */                 \
     X(CUT, "cut")             /* `worker` drains and is in the way: it ends now */                 \
     X(RECYCLE, "recycle")     /* `worker` is past a bound (`recycle`): to be replaced */           \

@@ -101,6 +101,30 @@ struct obituary {
     uint64_t rss_bytes;
 };
 
+/* What was seen of a worker's progress (watch.h). Times are monotonic. */
+struct watch {
+    int64_t beat_ns;       /* what stood on its board at the last look */
+    uint64_t turns;        /* the same */
+    int64_t interval_ms;   /* between its beats; 0: none yet, its reports have to do */
+    int64_t heard_ms;      /* its last beat */
+    int64_t moved_ms;      /* when anything last changed on its board */
+    int64_t turn_ms;       /* when the turn that its loop is in began, 0: it waits */
+    int64_t looked_ms;     /* 0: never */
+    int64_t excused_ms;    /* what lies before is not held against it */
+    bool late;             /* at the last look */
+    unsigned late_count;   /* times in a row, until it is forgotten */
+    int64_t late_first_ms; /* of these */
+    int64_t late_last_ms;
+    int64_t late_beat_ns; /* its last beat before it was last late */
+    int64_t probation_ms; /* 0: was not late again */
+
+    /* What people were told of it, so that they are not told too often. */
+    int64_t told_since_ms;
+    unsigned told;
+    bool told_last;
+    int64_t traced_ms; /* 0: never */
+};
+
 struct worker {
     TAILQ_ENTRY(worker) in_roster; /* all workers, oldest first */
     TAILQ_ENTRY(worker) in_slot;   /* those of the slot, newest first */
@@ -138,6 +162,7 @@ struct worker {
     struct peer *peer;
     const struct board *board; /* where it beats, mapped for reading; NULL: it has none */
     uint32_t contract;         /* version of the contract it speaks */
+    struct watch watch;
 
     struct slot_set assigned;  /* what it was last told to poll */
     struct slot_set confirmed; /* what of it, it said it polls */
@@ -165,6 +190,7 @@ struct slot {
     int early_deaths;       /* in a row */
     int64_t backoff_ms;     /* the last one used, 0: none */
     int64_t start_at_ms;    /* not before (monotonic) */
+    uint64_t suspected;     /* how often a worker of this slot became SUSPECT */
     uint64_t restarts;      /* replacements for workers that were not asked to end */
     bool needs_budget;      /* the next start replaces one that failed */
     uint64_t roll_failures; /* replacements that died before READY while the old worker served */

@@ -131,6 +131,14 @@ static void write_workers(struct exposition *exposition, const struct cluster *c
         exposition_u64(exposition, roster->restarts[reason], "reason",
                        death_reason_name((enum death_reason)reason), LAST);
 
+    exposition_family(exposition, "muster_worker_suspected_total", EXPOSITION_COUNTER,
+                      "Times that a worker was late and steered away from, by slot.");
+    for (int i = 0; i < roster->slot_count; i++) {
+        char slot[12];
+        snprintf(slot, sizeof(slot), "%d", i);
+        exposition_u64(exposition, roster->slots[i].suspected, "slot", slot, LAST);
+    }
+
     const struct config *config = cluster->config;
     bool open = now_ms - roster->budget_window_ms < config->restart_budget_interval;
     write_gauge(exposition, "muster_restart_budget_exhausted",

@@ -4,6 +4,7 @@
  */
 #include "master/views.h"
 #include "master/views_private.h"
+#include "master/watch.h"
 
 #include <stdlib.h>
 
@@ -112,6 +113,25 @@ static void write_adopted(struct doc *doc, const struct cluster *cluster,
     doc_array_end(doc);
 }
 
+/* Only a worker that serves is watched. */
+static void write_progress(struct doc *doc, const struct worker *worker, int64_t now_ms)
+{
+    char why[WATCH_TEXT_SIZE];
+    if (worker->state == WORKER_READY || worker->state == WORKER_SUSPECT) {
+        doc_int(doc, "beat_age_ms", watch_beat_age_ms(worker, now_ms));
+        doc_int(doc, "turn_ms", watch_turn_ms(worker));
+    } else {
+        doc_null(doc, "beat_age_ms");
+        doc_null(doc, "turn_ms");
+    }
+    if (worker->state == WORKER_SUSPECT) {
+        watch_explain(worker, now_ms, why);
+        doc_str(doc, "suspect_reason", why);
+    } else {
+        doc_null(doc, "suspect_reason");
+    }
+}
+
 static void write_process(struct doc *doc, const struct worker *worker, int64_t now_ms)
 {
     doc_int(doc, "pid", worker->pid);
@@ -123,6 +143,7 @@ static void write_process(struct doc *doc, const struct worker *worker, int64_t 
         doc_int(doc, "report_age_ms", now_ms - worker->last_report_ms);
     else
         doc_null(doc, "report_age_ms");
+    write_progress(doc, worker, now_ms);
     doc_real(doc, "cpu_percent", worker->cpu_percent, 2);
     doc_uint(doc, "rss_bytes", worker->proc.rss_bytes);
     if (worker->proc.fd_count >= 0)
@@ -150,6 +171,9 @@ static void write_no_process(struct doc *doc)
         doc_null(doc, keys[i]);
     doc_bool(doc, "connected", false);
     doc_null(doc, "report_age_ms");
+    doc_null(doc, "beat_age_ms");
+    doc_null(doc, "turn_ms");
+    doc_null(doc, "suspect_reason");
     for (size_t i = 0; i < ARRAY_COUNT(zeros); i++)
         doc_int(doc, zeros[i], 0);
 }
@@ -191,6 +215,7 @@ void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
     doc_str(doc, "state", slot_state_name(state));
     doc_bool(doc, "wanted", slot->wanted);
     doc_uint(doc, "restarts", slot->restarts);
+    doc_uint(doc, "suspected", slot->suspected);
     if (worker != NULL)
         write_process(doc, worker, now_ms);
     else

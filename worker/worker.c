@@ -6,6 +6,7 @@
 
 #include "common/cpus.h"
 #include "common/log.h"
+#include "worker/crash.h"
 #include "worker/privileges.h"
 #include "worker/worker_private.h"
 
@@ -245,6 +246,7 @@ int worker_run(const struct worker_options *options)
     worker->options = *options;
     worker->beat_fd = -1;
     ignore_signals();
+    crash_install_trace(&worker->loop);
     if (worker_init(worker) != 0) {
         log_error("out of memory at start");
         worker_fini(worker);

@@ -94,6 +94,8 @@ static void add_notes(struct table *table, const json_t *worker)
     if (json_is_number(backoff))
         table_note(table, "      starts again in %s",
                    short_seconds(json_number_value(backoff) / 1e3, a));
+    if (text(worker, "suspect_reason")[0] != '\0')
+        table_note(table, "      %s", text(worker, "suspect_reason"));
     const json_t *next = json_object_get(worker, "replacement");
     if (json_is_object(next))
         table_note(table, "      pid %.0f of generation %.0f is %s since %s", number(next, "pid"),

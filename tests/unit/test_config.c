@@ -115,7 +115,8 @@ static void test_defaults(void **state)
     assert_int_equal(config->reload_drain_timeout, 60000);
     assert_int_equal(config->drain_idle_grace, 1000);
     assert_int_equal(config->orphan_timeout, 60000);
-    assert_int_equal(config->suspect_timeout, 3000);
+    assert_int_equal(config->suspect_timeout, 250);
+    assert_int_equal(config->stall_timeout, 100);
     assert_int_equal(config->hang_timeout, 30000);
     assert_int_equal(config->restart_backoff_min, 100);
     assert_int_equal(config->restart_backoff_max, 30000);
