@@ -80,14 +80,17 @@ static void adopt(struct master *master, const struct state_worker *from)
     if (state == WORKER_DRAINING) {
         worker->ending = DEATH_RESTART;
         worker->drain_deadline_ms = now_ms + master->config->reload_drain_timeout;
-    } else if (state == WORKER_STARTING) {
-        /* It had nobody to become ready for and ends by itself; this is to be over soon. */
-        worker->ending = DEATH_RESTART;
-        worker->kill_signal = SIGKILL;
-        worker->kill_sent_ms = now_ms;
-        (void)child_signal(child, SIGKILL);
     }
     master_sample_worker(master, worker, now_ms);
+}
+
+/* It had nobody to become ready for. Most end by themselves; this is to be over soon. */
+static void end_start(struct worker *worker)
+{
+    worker->ending = DEATH_RESTART;
+    worker->kill_signal = SIGKILL;
+    worker->kill_sent_ms = clock_monotonic_ms();
+    (void)child_signal(worker->child, SIGKILL);
 }
 
 /* What it says now counts, not what was written down. */
@@ -103,6 +106,11 @@ void master_roll_hello(struct master *master, struct worker *worker,
     }
     if (hello->phase == WORKER_PHASE_DRAINING && hello->timeout_ms != UINT32_MAX)
         worker->drain_deadline_ms = now_ms + (int64_t)hello->timeout_ms;
+    /* Its READY was on its way when the master died, and it has served since. */
+    if (hello->phase == WORKER_PHASE_SERVING && worker->state == WORKER_STARTING)
+        worker_enter(worker, WORKER_READY, now_ms);
+    if (worker->state == WORKER_STARTING)
+        end_start(worker);
     worker->last_report_ms = now_ms;
 }
 
@@ -113,7 +121,7 @@ static int count_missing(const struct roster *roster)
     const struct worker *worker;
     int missing = 0;
     TAILQ_FOREACH (worker, &roster->workers, in_roster)
-        missing += worker->state != WORKER_STARTING && worker->unheard;
+        missing += worker->unheard && worker->kill_signal == 0;
     return missing;
 }
 
@@ -198,6 +206,14 @@ static int count_serving(const struct roster *roster)
     return roster->worker_count - roster_count(roster, WORKER_STARTING);
 }
 
+static void end_those_that_start(struct master *master)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+        if (worker->state == WORKER_STARTING)
+            end_start(worker);
+}
+
 static void wait_for_deaths(struct master *master)
 {
     int64_t deadline_ms = clock_monotonic_ms() + ANSWER_TIMEOUT_MS;
@@ -210,7 +226,7 @@ static void wait_for_the_stuck(struct master *master, int64_t since_ms)
 {
     struct worker *worker;
     if (count_serving(master->roster) == 0) {
-        wait_for_deaths(master); /* of those that had only just been started */
+        wait_for_deaths(master);
         return;
     }
     log_error("no worker answers the roll call; waiting until one does, at most hang_timeout",
@@ -259,6 +275,7 @@ void master_call_roll(struct master *master, const struct state *state)
     master->roll.running = true;
     while (count_missing(master->roster) > 0 && wait_until(master, since_ms + ROLL_TIMEOUT_MS))
         ;
+    end_those_that_start(master);
     if (!ask_somebody(master) && master->roster->worker_count > 0)
         wait_for_the_stuck(master, since_ms);
     suspect_the_silent(master);

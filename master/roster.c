@@ -111,6 +111,8 @@ struct worker *roster_adopt(struct roster *roster, int slot, pid_t pid, uint64_t
     worker->ready_ms = state == WORKER_STARTING ? 0 : started_ms;
     worker->adopted = true;
     worker->unheard = true;
+    for (int i = 0; i < roster->slot_count; i++)
+        slot_set_add(&worker->assigned, (unsigned)i); /* any of them, until it says which */
     return worker;
 }
 

@@ -7,6 +7,7 @@ import threading
 import time
 
 import harness
+import test_control_socket
 
 COUNTERS = ("muster_connections_accepted_total", "muster_http_requests_answered_total",
             "muster_http_sent_bytes_total")
@@ -67,6 +68,52 @@ def test_everything_works_after_the_roll_call(make_cluster, load):
     assert report["failure_count"] == 0, harness.failures_text(report)
     pid = cluster.kill_worker(0)
     cluster.wait_replaced(0, pid)
+
+
+BEGAN_TO_SERVE = '''
+import time
+worker.hello()
+while True:
+    kind, fields = worker.receive()
+    if kind == ASSIGN:
+        break
+with open(sys.argv[0] + ".serves", "w") as file:
+    file.write(str(os.getpid()))
+try:
+    while worker.sock.recv(1 << 17):
+        pass
+except ConnectionError:
+    pass
+STATE_FIELD, SERVING, path = 6, 1, dict(zip(sys.argv[1::2], sys.argv[2::2]))["--control"]
+while True:
+    try:
+        worker.sock = connect(path)
+        worker.send(HELLO, (SLOT, u32(worker.slot)), (PID, u32(os.getpid())),
+                    (GENERATION, u64(worker.generation)), (STATE_FIELD, u32(SERVING)),
+                    (EPOCH, fields[EPOCH]), (SLOTS, fields[SLOTS]))
+        worker.receive()
+        break
+    except (OSError, SystemExit): # the one that dies, or none yet
+        time.sleep(0.05)
+worker.go_on()
+'''
+
+
+def test_a_worker_whose_ready_was_not_heard_goes_on(make_cluster):
+    """It polls its socket and may have clients: what the master did not hear in time is no
+    reason to kill it."""
+    cluster = make_cluster(start=False, suspect_timeout="20s", hang_timeout="40s")
+    test_control_socket.one_bad_worker(cluster, BEGAN_TO_SERVE)
+    cluster.spawn()
+    serves = cluster.dir / "fake.py.serves"
+    harness.wait_until(lambda: serves.exists() and serves.read_text())
+    pid = int(serves.read_text())
+    harness.wait_until(lambda: any(worker["state"] == "ready"
+                                   for worker in cluster.workers().values()))
+    cluster.kill_master()
+    succeed(cluster)
+    assert pid in cluster.worker_pids()
+    assert harness.process_alive(pid)
 
 
 def test_a_worker_that_died_without_a_master_still_counts(make_cluster):

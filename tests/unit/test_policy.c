@@ -256,6 +256,25 @@ static void test_killed_worker_is_not_relied_on(void **state)
     sim_fini(&sim);
 }
 
+/* After a roll call: one that has not answered polls who knows what, so it is not
+ * told to go before others poll everything. */
+static void test_silent_worker_is_not_drained_blindly(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    struct worker *silent =
+        roster_adopt(sim.roster, 1, 50, 1, WORKER_READY, sim.now_ms - 60000, sim.now_ms);
+    CHECK(silent != NULL);
+    silent->last_report_ms = sim.now_ms;
+    worker_enter(silent, WORKER_SUSPECT, sim.now_ms);
+    decide(&sim);
+    assert_int_equal(silent->state, WORKER_SUSPECT); /* its slot is not wanted, and yet */
+    start_all(&sim);
+    assert_int_equal(silent->state, WORKER_DRAINING);
+    sim_fini(&sim);
+}
+
 /* The new one falls silent in the moment in which the old one could leave. */
 static void test_nobody_leaves_for_a_suspect(void **state)
 {
@@ -465,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_late_answers_count_for_nothing),
         cmocka_unit_test(test_drained_before_ready_was_heard),
         cmocka_unit_test(test_killed_worker_is_not_relied_on),
+        cmocka_unit_test(test_silent_worker_is_not_drained_blindly),
         cmocka_unit_test(test_nobody_leaves_for_a_suspect),
         cmocka_unit_test(test_start_timeout),
         cmocka_unit_test(test_backoff),
