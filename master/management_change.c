@@ -9,6 +9,7 @@
  */
 #include "common/log.h"
 #include "master/management_private.h"
+#include "master/reload_changes.h"
 #include "master/views_json.h"
 
 #include <errno.h>
@@ -28,7 +29,8 @@ struct change {
     char to[STATE_TEXT_SIZE];
     bool started; /* command_run() has returned */
     bool done;
-    struct command_result result;
+    struct command_result result;   /* without its changes */
+    struct reload_changes *changes; /* a copy, owned; NULL: none, or no memory */
 };
 
 /* What a command changes, as it is now. */
@@ -78,6 +80,7 @@ static void change_free(struct change *change)
 {
     TAILQ_REMOVE(&change->management->changes, change, in_list);
     change->management->change_count--;
+    free(change->changes);
     free(change);
 }
 
@@ -98,6 +101,9 @@ static void on_done(void *context, const struct command_result *result)
     struct change *change = context;
     change->done = true;
     change->result = *result;
+    change->result.changes = NULL; /* only there during the call */
+    if (result->changes != NULL && (change->changes = malloc(sizeof(*change->changes))) != NULL)
+        *change->changes = *result->changes;
     /* A drain answers when it has been accepted, which is before it begins. */
     if (change->command.kind == COMMAND_DRAIN && result->ok)
         snprintf(change->to, sizeof(change->to), "draining");
@@ -169,6 +175,8 @@ static enum MHD_Result answer_result(struct request *request, const struct chang
     doc_str(&doc, "to", over ? change->to : NULL);
     doc_str(&doc, "message",
             change->done ? result->message : "started; GET /cluster/status tells how it goes");
+    if (change->changes != NULL)
+        doc_changes(&doc, "changes", change->changes);
     doc_object_end(&doc);
     doc_end(&doc);
     return request_answer(request, over ? MHD_HTTP_OK : MHD_HTTP_ACCEPTED, "application/json",

@@ -33,15 +33,19 @@ static bool take_back(struct policy_plan *plan, const char *why)
     return true;
 }
 
-/* Dismissed for what it sent: it drains, and the verdict need not wait. */
-static bool was_dismissed(const struct roster *roster)
+/* Why a canary that still lives has failed already; NULL: it has not. */
+static const char *why_lost(const struct roster *roster)
 {
     const struct worker *worker;
-    TAILQ_FOREACH (worker, &roster->workers, in_roster)
-        if (worker_is_canary(roster, worker) && worker->state == WORKER_DRAINING &&
-            worker->ending == DEATH_PROTOCOL)
-            return true;
-    return false;
+    TAILQ_FOREACH (worker, &roster->workers, in_roster) {
+        if (worker->generation != roster->trial.generation)
+            continue;
+        if (worker->leaving)
+            return "the canary was told to end by somebody else";
+        if (worker->state == WORKER_DRAINING && worker->ending == DEATH_PROTOCOL)
+            return "the canary sent nonsense";
+    }
+    return NULL;
 }
 
 static bool judge(const struct roster *roster, const struct policy_rules *rules,
@@ -72,14 +76,15 @@ bool policy_plan_trial(const struct roster *roster, const struct policy_rules *r
 {
     if (roster->trial.generation == 0)
         return false;
-    if (was_dismissed(roster))
-        return take_back(plan, "the canary sent nonsense");
+    const char *why = why_lost(roster);
+    if (why != NULL)
+        return take_back(plan, why);
     const struct worker *canary = roster_canary(roster);
     if (canary != NULL)
         return judge(roster, rules, canary, now_ms, plan);
     int64_t deadline_ms = roster->trial.since_ms + rules->start_timeout_ms;
     if (now_ms >= deadline_ms)
-        return take_back(plan, "there is no canary: none could be started, or it was told to end");
+        return take_back(plan, "no canary could be started within start_timeout");
     policy_wake_at(plan, deadline_ms);
     return false;
 }

@@ -12,6 +12,7 @@
 #define MUSTER_VIEWS_JSON_H
 
 #include "common/buf.h"
+#include "master/reload_changes.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -37,6 +38,8 @@ void doc_real(struct doc *doc, const char *key, double value, int decimals);
 void doc_bool(struct doc *doc, const char *key, bool value);
 void doc_null(struct doc *doc, const char *key);
 void doc_str(struct doc *doc, const char *key, const char *value); /* NULL: null */
+/* "key":[{"key":…,"from":…,"to":…,"live":…},…] */
+void doc_changes(struct doc *doc, const char *key, const struct reload_changes *changes);
 /* RFC 3339 with milliseconds; null when 0. */
 void doc_time(struct doc *doc, const char *key, int64_t wall_ms);
 

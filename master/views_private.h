@@ -56,9 +56,15 @@ void view_dispatch(struct doc *doc, const struct cluster *cluster, const struct 
 void view_dispatch_metrics(struct exposition *exposition, const struct cluster *cluster,
                            const struct metrics *sum, int64_t now_ms);
 
-/* The worker that stands for a slot: the READY one, else the newest that is
- * not draining; NULL when there is none. */
-const struct worker *view_slot_worker(const struct slot *slot);
+/* "reload":{…} about the last one, or null. */
+void view_reload(struct doc *doc, const struct cluster *cluster, int64_t now_ms);
+/* "key":[{…},…] about the workers of a slot that are on their way out. */
+void view_draining(struct doc *doc, const char *key, const struct cluster *cluster,
+                   const struct slot *slot, int64_t now_ms);
+
+/* The worker that stands for a slot (never the canary, who is one more): the READY one, else the
+ * newest that is not draining; NULL when there is none. */
+const struct worker *view_slot_worker(const struct roster *roster, const struct slot *slot);
 /* The object of one slot; `full` adds what only /cluster/workers/{slot} tells. */
 void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
                const struct slot *slot, int64_t now_ms, bool full);

@@ -108,20 +108,19 @@ static void write_latencies(struct doc *doc, const struct totals_recent *recent,
     doc_object_end(doc);
 }
 
-static void write_reload(struct doc *doc, const struct cluster *cluster)
+static void write_binary(struct doc *doc, const struct cluster *cluster)
 {
-    const struct cluster_reload *reload = &cluster->reload;
-    if (reload->started_wall_ms == 0) {
-        doc_null(doc, "reload");
+    const struct worker_binary *binary = cluster->binary;
+    if (binary == NULL) {
+        doc_null(doc, "worker_binary");
         return;
     }
-    doc_object(doc, "reload");
-    doc_bool(doc, "running", reload->running);
-    doc_bool(doc, "failed", reload->failed);
-    doc_uint(doc, "from_generation", reload->from_generation);
-    doc_time(doc, "started_at", reload->started_wall_ms);
-    doc_time(doc, "finished_at", reload->running ? 0 : reload->finished_wall_ms);
-    doc_str(doc, "message", reload->message);
+    doc_object(doc, "worker_binary");
+    doc_str(doc, "path", binary->path);
+    doc_bool(doc, "pinned", worker_binary_is_pinned(binary));
+    doc_uint(doc, "size", (uint64_t)binary->size);
+    doc_time(doc, "modified_at", binary->known ? (int64_t)binary->changed.tv_sec * 1000 : 0);
+    doc_bool(doc, "binary_changed_on_disk", binary->changed_on_disk);
     doc_object_end(doc);
 }
 
@@ -208,7 +207,8 @@ void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct b
     write_totals(&doc, cluster, &sum, &summary);
     write_rates(&doc, &recent);
     write_latencies(&doc, &recent, &sum);
-    write_reload(&doc, cluster);
+    view_reload(&doc, cluster, now_ms);
+    write_binary(&doc, cluster);
     view_manual(&doc, "manual", cluster, now_ms);
     write_master(&doc, cluster);
     write_budget(&doc, cluster, now_ms);

@@ -13,15 +13,18 @@ static double seconds_of(int64_t ms)
     return (double)(ms > 0 ? ms : 0) / 1e3;
 }
 
-const struct worker *view_slot_worker(const struct slot *slot)
+const struct worker *view_slot_worker(const struct roster *roster, const struct slot *slot)
 {
-    const struct worker *worker = slot_ready_worker(slot);
-    if (worker != NULL)
-        return worker;
-    TAILQ_FOREACH (worker, &slot->workers, in_slot)
-        if (worker->state == WORKER_STARTING || worker->state == WORKER_SUSPECT)
+    const struct worker *worker, *other = NULL;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot) {
+        if (!worker_is_live(worker) || worker_is_canary(roster, worker))
+            continue;
+        if (worker->state == WORKER_READY)
             return worker;
-    return NULL;
+        if (other == NULL)
+            other = worker;
+    }
+    return other;
 }
 
 static void write_obituary(struct doc *doc, const char *key, const struct obituary *obituary,
@@ -35,6 +38,9 @@ static void write_obituary(struct doc *doc, const char *key, const struct obitua
     doc_time(doc, "when", obituary->wall_ms);
     doc_str(doc, "cause", obituary->cause);
     doc_str(doc, "reason", death_reason_name(obituary->reason));
+    doc_str(doc, "why", obituary->why[0] != '\0' ? obituary->why : NULL);
+    doc_uint(doc, "cut_requests", obituary->cut_requests);
+    doc_uint(doc, "cut_connections", obituary->cut_connections);
     doc_int(doc, "pid", obituary->pid);
     doc_int(doc, "age", obituary->age_ms / 1000);
     if (full) {
@@ -56,39 +62,14 @@ static void write_obituary(struct doc *doc, const char *key, const struct obitua
     doc_object_end(doc);
 }
 
-/* Those that are on their way out, and what they wait for. */
-static void write_draining(struct doc *doc, const struct slot *slot, int64_t now_ms)
-{
-    doc_array(doc, "draining");
-    const struct worker *worker = NULL;
-    TAILQ_FOREACH (worker, &slot->workers, in_slot) {
-        if (worker->state != WORKER_DRAINING)
-            continue;
-        doc_object(doc, NULL);
-        doc_int(doc, "pid", worker->pid);
-        doc_uint(doc, "generation", worker->generation);
-        doc_str(doc, "reason", death_reason_name(worker->ending));
-        doc_real(doc, "since", seconds_of(now_ms - worker->state_since_ms), 1);
-        doc_int(doc, "connections", view_gauge(worker, GAUGE_CONNECTIONS_ACTIVE));
-        doc_int(doc, "in_flight", view_gauge(worker, GAUGE_REQUESTS_IN_FLIGHT));
-        doc_int(doc, "websockets", view_gauge(worker, GAUGE_WEBSOCKETS));
-        doc_int(doc, "oldest_request_ms", view_gauge(worker, GAUGE_OLDEST_REQUEST_MS));
-        if (worker->drain_deadline_ms != 0)
-            doc_real(doc, "deadline_in", seconds_of(worker->drain_deadline_ms - now_ms), 1);
-        else
-            doc_null(doc, "deadline_in");
-        doc_object_end(doc);
-    }
-    doc_array_end(doc);
-}
-
 /* A new worker that is to take over from the one that stands for the slot. */
-static void write_replacement(struct doc *doc, const struct slot *slot,
+static void write_replacement(struct doc *doc, const struct roster *roster, const struct slot *slot,
                               const struct worker *current, int64_t now_ms)
 {
     const struct worker *worker = NULL;
     TAILQ_FOREACH (worker, &slot->workers, in_slot)
-        if (worker != current && worker->state == WORKER_STARTING)
+        if (worker != current && (worker->state == WORKER_STARTING ||
+                                  (worker_is_live(worker) && worker_is_canary(roster, worker))))
             break;
     if (worker == NULL) {
         doc_null(doc, "replacement");
@@ -207,7 +188,7 @@ static void write_counters(struct doc *doc, const struct metrics *metrics)
 void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
                const struct slot *slot, int64_t now_ms, bool full)
 {
-    const struct worker *worker = view_slot_worker(slot);
+    const struct worker *worker = view_slot_worker(cluster->roster, slot);
     enum slot_state state = slot_state_now(slot, now_ms);
 
     doc_object(doc, key);
@@ -216,6 +197,7 @@ void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
     doc_bool(doc, "wanted", slot->wanted);
     doc_uint(doc, "restarts", slot->restarts);
     doc_uint(doc, "suspected", slot->suspected);
+    doc_uint(doc, "drains_cut_for_room", slot->cuts);
     if (worker != NULL)
         write_process(doc, worker, now_ms);
     else
@@ -226,8 +208,8 @@ void view_slot(struct doc *doc, const char *key, const struct cluster *cluster,
     else
         doc_null(doc, "backoff_remaining_ms");
     write_obituary(doc, "last_exit", slot_obituary(slot, 0), false);
-    write_replacement(doc, slot, worker, now_ms);
-    write_draining(doc, slot, now_ms);
+    write_replacement(doc, cluster->roster, slot, worker, now_ms);
+    view_draining(doc, "draining", cluster, slot, now_ms);
     if (full) {
         doc_int(doc, "early_deaths", slot->early_deaths);
         if (worker != NULL)

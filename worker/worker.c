@@ -93,8 +93,6 @@ static void on_terminate(evutil_socket_t fd, short what, void *context)
         worker_end(worker, WORKER_EXIT_OK);
     else
         worker_drain(worker, worker->config->drain_timeout, worker->config->drain_delay, true);
-    if (worker->state == WORKER_DRAINING)
-        worker_report(worker); /* at once: the successor is to be there before we stop accepting */
 }
 
 /* ---- building ---- */

@@ -87,6 +87,9 @@ void worker_drain(struct worker *worker, int64_t timeout_ms, int64_t grace_ms, b
         log_info("draining", LOG_INT("connections", conns_count(worker->conns)),
                  LOG_INT("timeout_ms", timeout_ms), LOG_INT("grace_ms", grace_ms));
         conns_drain(worker->conns, worker->config->drain_idle_grace);
+        /* At once: a successor is to be there before we stop accepting, and people ask what it
+         * waits for. */
+        worker_report(worker);
     }
     /* Told again: the earlier deadline counts. */
     int64_t deadline_ns = worker->loop.now_ns + timeout_ms * 1000000;

@@ -89,7 +89,7 @@ static void add_numbers(struct table *table, const json_t *worker)
 /* What goes on in a slot besides the worker that stands for it. */
 static void add_notes(struct table *table, const json_t *worker)
 {
-    char a[SHORT_SIZE], b[SHORT_SIZE];
+    char a[SHORT_SIZE];
     const json_t *backoff = json_object_get(worker, "backoff_remaining_ms");
     if (json_is_number(backoff))
         table_note(table, "      starts again in %s",
@@ -104,11 +104,9 @@ static void add_notes(struct table *table, const json_t *worker)
     const json_t *all = json_object_get(worker, "draining");
     for (size_t i = 0; i < json_array_size(all); i++) {
         const json_t *old = json_array_get(all, i);
-        table_note(table,
-                   "      pid %.0f drains: %.0f connections, %.0f in flight, oldest %s, cut in %s",
-                   number(old, "pid"), number(old, "connections"), number(old, "in_flight"),
-                   short_seconds(number(old, "oldest_request_ms") / 1e3, a),
-                   short_seconds(number(old, "deadline_in"), b));
+        table_note(table, "      pid %.0f of generation %.0f drains (%s) and %s",
+                   number(old, "pid"), number(old, "generation"), text(old, "reason"),
+                   text(old, "waits_for"));
     }
 }
 
@@ -192,6 +190,22 @@ static void show_manual(const json_t *status)
                reason[0] != '\0' ? ": " : "", reason, text(manual, "who"));
 }
 
+static void show_progress(const json_t *reload)
+{
+    const json_t *canary = json_object_get(reload, "canary");
+    char a[SHORT_SIZE];
+    if (!is_true(reload, "running"))
+        return;
+    if (strcmp(text(reload, "phase"), "rolling") == 0)
+        print_line("", "%.0f of %.0f workers replaced", number(reload, "replaced"),
+                   number(reload, "to_replace"));
+    else if (json_is_number(json_object_get(canary, "remaining")))
+        print_line("", "the canary, pid %.0f, has to stay well for another %s",
+                   number(canary, "pid"), short_seconds(number(canary, "remaining"), a));
+    else if (json_is_object(canary))
+        print_line("", "the canary, pid %.0f, is %s", number(canary, "pid"), text(canary, "state"));
+}
+
 static void show_reload(const json_t *status)
 {
     const json_t *reload = json_object_get(status, "reload");
@@ -206,6 +220,15 @@ static void show_reload(const json_t *status)
                is_true(reload, "running") ? text(reload, "started_at")
                                           : text(reload, "finished_at"),
                text(reload, "message")[0] != '\0' ? ": " : "", text(reload, "message"));
+    show_progress(reload);
+}
+
+static void show_binary(const json_t *status)
+{
+    const json_t *binary = json_object_get(status, "worker_binary");
+    if (is_true(binary, "binary_changed_on_disk"))
+        print_line("binary", "%s has changed on disk; a reload would take it",
+                   text(binary, "path"));
 }
 
 static void show_listeners(const json_t *status)
@@ -252,6 +275,7 @@ void show_status(const json_t *status)
     show_counts(status);
     show_manual(status);
     show_reload(status);
+    show_binary(status);
     show_listeners(status);
     show_traffic(status);
     putchar('\n');
@@ -287,6 +311,17 @@ void show_events(const json_t *events)
 
 void show_change(const json_t *change)
 {
+    size_t i;
+    const json_t *item;
+    json_array_foreach(json_object_get(change, "changes"), i, item)
+    {
+        print_text(COLOUR_NONE, text(item, "key"));
+        fputs(": ", stdout);
+        print_text(COLOUR_NONE, text(item, "from"));
+        fputs(" -> ", stdout);
+        print_text(COLOUR_NONE, text(item, "to"));
+        putchar('\n');
+    }
     print_text(COLOUR_NONE, text(change, "message"));
     putchar('\n');
 }

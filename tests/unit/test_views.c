@@ -35,6 +35,7 @@ static struct model *model_new(int desired)
     assert_non_null(model);
     model->config.file = no_file;
     model->config.restart_budget_interval = 10 * 1000;
+    model->config.drain_idle_grace = 1000;
     totals_init(&model->totals);
     struct cluster *cluster = &model->cluster;
     *cluster = (struct cluster){
@@ -545,6 +546,8 @@ static void draining_workers_tell_what_they_wait_for(void **state)
     old->drain_deadline_ms = NOW_MS + 12000;
     old->metrics.gauge[GAUGE_CONNECTIONS_ACTIVE] = 3;
     old->metrics.gauge[GAUGE_REQUESTS_IN_FLIGHT] = 1;
+    old->metrics.gauge[GAUGE_CONNECTIONS_IDLE] = 1;
+    old->drain_deadline_by = "reload_drain_timeout";
     old->metrics.gauge[GAUGE_OLDEST_REQUEST_MS] = 4321;
     next->generation = 9;
 
@@ -555,10 +558,71 @@ static void draining_workers_tell_what_they_wait_for(void **state)
     assert_text(root, "workers.0.draining.0.reason", "reload");
     assert_number(root, "workers.0.draining.0.connections", 3);
     assert_number(root, "workers.0.draining.0.in_flight", 1);
-    assert_number(root, "workers.0.draining.0.oldest_request_ms", 4321);
+    /* Its last report is a quarter of a second old: so much older is the request by now. */
+    assert_number(root, "workers.0.draining.0.oldest_request_ms", 4571);
+    assert_text(root, "workers.0.draining.0.deadline_by", "reload_drain_timeout");
+    assert_text(root, "workers.0.draining.0.waits_for",
+                "waits for 1 request, the oldest for 4.6 s; 1 idle connection closes within 1.0 s; "
+                "1 connection waits for the client to close; cut in 12.0 s (reload_drain_timeout)");
     assert_number(root, "workers.0.draining.0.deadline_in", 12);
     assert_number(root, "workers.0.replacement.pid", next->pid);
     assert_number(root, "workers.0.replacement.generation", 9);
+    json_decref(root);
+    model_free(model);
+}
+
+static void a_reload_tells_how_it_goes(void **state)
+{
+    struct model *model = model_new(2);
+    struct cluster *cluster = &model->cluster;
+    struct worker_binary binary = {.path = "/x/muster-worker", .fd = -1, .changed_on_disk = true};
+    (void)state;
+    struct worker *old = add_worker(model, 0, WORKER_READY);
+    (void)add_worker(model, 1, WORKER_READY);
+    struct worker *canary = add_worker(model, 0, WORKER_READY);
+    canary->generation = 2;
+    canary->state_since_ms = NOW_MS - 500;
+    canary->connected = true;
+    cluster->roster->trial = (struct roster_trial){.generation = 2, .since_ms = NOW_MS - 900};
+    cluster->binary = &binary;
+    cluster->reload = (struct cluster_reload){.running = true,
+                                              .from_generation = 1,
+                                              .to_generation = 2,
+                                              .canary_time_ms = 2000,
+                                              .started_ms = NOW_MS - 1000,
+                                              .started_wall_ms = INT64_C(1700000000000)};
+    reload_changes_add(&cluster->reload.changes, "workers", "2", "3", true);
+    json_t *root = status_of(model);
+    assert_text(root, "reload.phase", "canary");
+    assert_number(root, "reload.canary.slot", 0);
+    assert_number(root, "reload.canary.pid", canary->pid);
+    assert_number(root, "reload.canary.remaining", 1.5);
+    assert_number(root, "reload.replaced", 0);
+    assert_number(root, "reload.to_replace", 2);
+    assert_number(root, "reload.duration", 1);
+    assert_text(root, "reload.changes.0.key", "workers");
+    assert_text(root, "reload.changes.0.from", "2");
+    assert_text(root, "reload.changes.0.to", "3");
+    assert_true(json_is_true(at(root, "worker_binary.binary_changed_on_disk")));
+    assert_text(root, "worker_binary.path", "/x/muster-worker");
+    /* The slot's own worker is the one in force. */
+    assert_number(root, "workers.0.pid", old->pid);
+    assert_number(root, "workers.0.replacement.pid", canary->pid);
+    json_decref(root);
+
+    /* Not well: its time stands still. */
+    canary->connected = false;
+    root = status_of(model);
+    assert_null_at(root, "reload.canary.remaining");
+    json_decref(root);
+
+    cluster->roster->trial = (struct roster_trial){0};
+    cluster->roster->generation = 2;
+    cluster->roster->rolling = true;
+    root = status_of(model);
+    assert_text(root, "reload.phase", "rolling");
+    assert_number(root, "reload.replaced", 1);
+    assert_null_at(root, "reload.canary");
     json_decref(root);
     model_free(model);
 }
@@ -931,6 +995,7 @@ int main(void)
         cmocka_unit_test(slots_that_nobody_wants_are_left_out),
         cmocka_unit_test(status_describes_a_worker),
         cmocka_unit_test(draining_workers_tell_what_they_wait_for),
+        cmocka_unit_test(a_reload_tells_how_it_goes),
         cmocka_unit_test(status_tells_the_rest),
         cmocka_unit_test(obituaries_are_newest_first),
         cmocka_unit_test(nonsense_of_a_worker_does_no_harm),
