@@ -64,7 +64,7 @@
 #define METRICS_GAUGES(X)                                                                          \
     X(0, CONNECTIONS_ACTIVE, "Connections open now.")                                              \
     X(1, CONNECTIONS_IDLE, "Of these, keep-alive connections between two requests.")               \
-    X(2, REQUESTS_IN_FLIGHT, "Requests received and not yet answered.")                            \
+    X(2, REQUESTS_IN_FLIGHT, "Requests that began to arrive and are not yet answered.")            \
     X(3, WEBSOCKETS, "WebSocket connections open now.")                                            \
     X(4, LOOP_LAG_NS, "Largest lateness of the loop in the last report interval.")                 \
     X(5, ACCEPT_PAUSED, "1 while accepting is paused.")                                            \

@@ -111,6 +111,7 @@ void conns_accept(struct conns *set, int fd, const struct access_remote *remote)
         .remote = *remote,
         .state = CONN_IDLE,
         .started_ns = set->loop->now_ns,
+        .linger_ms = LINGER_MS,
     };
     set->count++;
     set->state_count[CONN_IDLE]++;
@@ -180,7 +181,8 @@ void conns_free(struct conns **conns)
     if (set == NULL)
         return;
     *conns = NULL;
-    (void)conns_cut(set);
+    int64_t idle;
+    (void)conns_cut(set, &idle);
     (void)evtimer_del(&set->wheel_timer);
     struct conn *conn;
     while ((conn = TAILQ_FIRST(&set->spare)) != NULL) {
@@ -211,13 +213,15 @@ void conns_drain(struct conns *set, int64_t idle_grace_ms)
 
 static int64_t in_flight(const struct conns *set)
 {
-    return set->state_count[CONN_BODY] + set->state_count[CONN_WAITING] +
-           set->state_count[CONN_WRITING] + set->state_count[CONN_YIELDING];
+    return set->state_count[CONN_HEAD] + set->state_count[CONN_BODY] +
+           set->state_count[CONN_WAITING] + set->state_count[CONN_WRITING] +
+           set->state_count[CONN_YIELDING];
 }
 
-int64_t conns_cut(struct conns *set)
+int64_t conns_cut(struct conns *set, int64_t *idle)
 {
-    int64_t cut = in_flight(set) + set->state_count[CONN_HEAD];
+    int64_t cut = in_flight(set);
+    *idle = set->state_count[CONN_IDLE];
     for (int i = 0; i < CONN_LIST_COUNT; i++) {
         while (!TAILQ_EMPTY(&set->list[i]))
             conn_close(TAILQ_FIRST(&set->list[i]));

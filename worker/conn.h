@@ -47,11 +47,12 @@ void conns_end_turn(struct conns *conns);
 
 int64_t conns_count(const struct conns *conns);
 
-/* From now on every answer closes its connection, and idle ones are closed
- * after `idle_grace_ms`. */
+/* From now on answers close their connections (of requests that came in
+ * together the last one does), and idle ones are closed after `idle_grace_ms`. */
 void conns_drain(struct conns *conns, int64_t idle_grace_ms);
-/* Closes everything; returns how many requests in flight that cut. */
-int64_t conns_cut(struct conns *conns);
+/* Closes everything; returns how many requests in flight (arriving ones
+ * included) that cut, and in `idle` how many connections were between two. */
+int64_t conns_cut(struct conns *conns, int64_t *idle);
 
 /* Fills the gauges about connections. */
 void conns_measure(const struct conns *conns, struct metrics *metrics);

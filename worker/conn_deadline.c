@@ -66,7 +66,7 @@ void conn_choose_deadline(struct conn *conn)
         conn_set_deadline(conn, now_ns + set->write_timeout_ns);
         break;
     case CONN_LINGERING:
-        conn_set_deadline(conn, now_ns + LINGER_MS * INT64_C(1000000));
+        conn_set_deadline(conn, now_ns + conn->linger_ms * INT64_C(1000000));
         break;
     case CONN_CLOSED:
         break;
@@ -98,7 +98,7 @@ static void on_deadline(struct conn *conn)
         if (conn_read(conn))
             return;
         if (set->draining)
-            conn_close(conn);
+            conn_end_idle(conn);
         else
             time_out(conn,
                      conn->request_count == 0 ? METRIC_TIMEOUT_HEADER : METRIC_TIMEOUT_KEEPALIVE, 0,

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -52,6 +54,26 @@ static void linger(struct conn *conn)
     conn_enter(conn, CONN_LINGERING);
     conn_choose_deadline(conn);
     conn_watch(conn, EV_READ);
+}
+
+/* Long enough for the FIN to get there and a request that crossed it to get here. */
+static int goodbye_ms(const struct conn *conn)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof(info);
+    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0)
+        return LINGER_IDLE_MIN_MS; /* a Unix socket */
+    uint64_t ms = 4 * ((uint64_t)info.tcpi_rtt + 4 * (uint64_t)info.tcpi_rttvar) / 1000;
+    if (ms > LINGER_MS)
+        return LINGER_MS;
+    return ms < LINGER_IDLE_MIN_MS ? LINGER_IDLE_MIN_MS : (int)ms;
+}
+
+void conn_end_idle(struct conn *conn)
+{
+    conn->linger_ms = (uint16_t)goodbye_ms(conn);
+    conn->ending = CONN_LINGERS;
+    conn_settle(conn);
 }
 
 /* Everything that could be done has been done: waits for what comes next. */

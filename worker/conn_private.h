@@ -40,7 +40,7 @@
  */
 #define CONN_STATES(X)                                                                             \
     X(IDLE, "idle", QUIET)             /* between requests: owns no buffer */                      \
-    X(HEAD, "head", QUIET)             /* `in` holds the beginning of a request */                 \
+    X(HEAD, "head", BUSY)              /* `in` holds the beginning of a request */                 \
     X(BODY, "body", BUSY)              /* `in` holds the head, the body is skipped as it comes */  \
     X(WAITING, "waiting", BUSY)        /* a handler answers later; nothing is read */              \
     X(WRITING, "writing", BUSY)        /* `out` waits for the client; nothing is read */           \
@@ -72,6 +72,8 @@ enum {
     TURN_BYTES = 512 * 1024,
     LINGER_BYTES = 4 * 1024 * 1024,
     LINGER_MS = 2000,
+    LINGER_IDLE_MIN_MS = 100,   /* after the end of an idle connection; longer over slow links */
+    DRAIN_PIPELINE = 256,       /* requests that came in together, answered before the last one */
     OUTPUT_MIN_PROGRESS = 1024, /* bytes a client must take to put its write deadline off */
 };
 
@@ -160,6 +162,8 @@ struct conn {
     int fd;
     uint32_t parsed_len; /* bytes of `in` that were not enough the last time */
     uint32_t request_count;
+    uint16_t linger_ms;
+    uint16_t drained; /* answers in a drain that were not the last, for more had come */
     struct access_remote remote;
     uint8_t state;   /* enum conn_state */
     uint8_t ending;  /* enum conn_ending */
@@ -188,6 +192,7 @@ struct conns {
     int64_t max_body_bytes;
     uint32_t max_requests; /* per connection; UINT32_MAX: no limit */
     bool draining;
+    bool more_follows; /* draining: behind the request that is being answered came another */
 
     struct conn_queue list[CONN_LIST_COUNT];
     int64_t count;
@@ -227,6 +232,9 @@ void conns_reap(struct conns *conns);
 void conn_watch(struct conn *conn, short what);
 /* Everything that could be done has been done: closes, or waits for what comes next. */
 void conn_settle(struct conn *conn);
+/* Ends a connection between two requests so that a request on its way is not
+ * answered with a reset: FIN first, and read until the peer has seen it. */
+void conn_end_idle(struct conn *conn);
 /* Reads once and processes what came. False when nothing was there. */
 bool conn_read(struct conn *conn);
 /* Processes `len` bytes (in the read buffer or in conn->in), keeps what is left

@@ -9,6 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Whether another request begins here; empty lines are none. */
+static bool goes_on(const struct conns *set, const char *bytes, size_t len)
+{
+    if (!set->draining)
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (bytes[i] != '\r' && bytes[i] != '\n')
+            return true;
+    return false;
+}
+
 /* ---- choosing the answer ---- */
 
 /* Why a request does not reach a handler; status 0: it does. */
@@ -219,6 +230,7 @@ static size_t feed_with_body(struct conn *conn, const struct http_request *reque
         return used;
     if (!done)
         return begin_body(conn, request, bytes, len);
+    conn->set->more_follows = goes_on(conn->set, bytes + used, len - used);
     CHECK(respond(conn, request, bytes)); /* the outbox is empty */
     return used;
 }
@@ -241,6 +253,7 @@ static size_t feed_body(struct conn *conn, const char *bytes, size_t len)
     set->outbox.head = head;
     set->outbox.full = true;
     conn_enter(conn, CONN_IDLE);
+    set->more_follows = goes_on(set, bytes + used, len - used);
     CHECK(respond(conn, &set->request, head->data)); /* the outbox is empty */
     return used;
 }
@@ -275,6 +288,7 @@ static size_t feed_head(struct conn *conn, const char *bytes, size_t len)
         conn_enter(conn, CONN_IDLE);
     if (has_body(request))
         return feed_with_body(conn, request, bytes, len);
+    set->more_follows = goes_on(set, bytes + request->head_bytes, len - request->head_bytes);
     return respond(conn, request, bytes) ? request->head_bytes : 0;
 }
 
@@ -324,6 +338,7 @@ void exchange_resume(struct exchange_wait *wait, const struct reply *reply)
     set->answering = NULL;
     conn_enter(conn, CONN_IDLE);
     conns_make_room(set);
+    set->more_follows = conn->in != NULL && goes_on(set, conn->in->data, conn->in->len);
     exchange_answer(conn, reply);
     if (conn->in != NULL)
         conn_process(conn, conn->in->data, conn->in->len);

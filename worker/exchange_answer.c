@@ -15,7 +15,12 @@ static enum response_connection decide_connection(struct conn *conn, bool must_c
 {
     struct conns *set = conn->set;
     bool last = ++conn->request_count >= set->max_requests;
-    if (must_close || (conn->keep_alive && (last || set->draining))) {
+    if (set->draining && !last) {
+        /* What came in together is answered together; only not without end. */
+        last = !set->more_follows || conn->drained >= DRAIN_PIPELINE;
+        conn->drained++;
+    }
+    if (must_close || (conn->keep_alive && last)) {
         conn->ending = CONN_LINGERS;
         return RESPONSE_CLOSE;
     }

@@ -65,10 +65,13 @@ static void on_deadline(evutil_socket_t fd, short what, void *context)
     if (worker->state != WORKER_DRAINING)
         return;
     worker->cutting = true;
-    int64_t cut = conns_cut(worker->conns);
+    int64_t idle;
+    int64_t cut = conns_cut(worker->conns, &idle);
+    worker->metrics.counter[METRIC_DRAIN_CUT_IDLE] += (uint64_t)idle;
     worker->metrics.counter[METRIC_DRAIN_CUT] += (uint64_t)cut;
     if (cut > 0)
-        log_warning("connections cut at the drain deadline", LOG_INT("connections", cut));
+        log_warning("connections cut at the drain deadline", LOG_INT("connections", cut),
+                    LOG_INT("idle", idle));
     bool told = worker->exit_status != WORKER_EXIT_OK;
     worker_end(worker, cut > 0 && !told ? WORKER_EXIT_CUT : worker->exit_status);
 }

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SIGTERM: what is in flight is finished, nothing is dropped, and it ends in time."""
+import json
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import harness
 import pytest
+import wire
 
 BIG = 8 << 20  # more than the socket buffers take, so that the answer waits for its reader
 
@@ -173,3 +178,111 @@ def test_musterctl_drains(cluster):
     result = cluster.musterctl("drain", "--no-wait")
     assert result.returncode == 0, result.stderr
     assert cluster.wait_exit() == 0
+
+
+# ---- keep-alive connections that are used again at the worst moment ----
+
+GRACE_MS = 400
+REUSE_CLIENT = pathlib.Path(__file__).with_name("reuse_client.py")
+
+
+def reuse(cluster, kind, offsets, change, prefix=()):
+    """What became of connections used again `offsets` ms after `change`: [(offset, what)]."""
+    client = subprocess.Popen(
+        [*prefix, sys.executable, str(REUSE_CLIENT), cluster.config[("listen", "default")]["address"],
+         str(cluster.port), kind, ",".join(map(str, offsets))],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert client.stdout.readline() == "ready\n"
+    client.stdin.write("go\n")
+    client.stdin.flush()
+    change()
+    output, _ = client.communicate(timeout=40 * harness.PATIENCE)
+    assert client.returncode == 0
+    return json.loads(output)
+
+
+def check_reuse(results, kind):
+    """Answered or, too late for that, closed cleanly; never a reset and never half an answer."""
+    outcomes = {what for _, what in results}
+    assert outcomes <= {"answered", "closed", "closed (BrokenPipeError)"}, (kind, results)
+    early = [what for offset, what in results if offset <= GRACE_MS / 2]
+    assert early and set(early) == {"answered"}, (kind, results)
+
+
+# From before the change to well after the grace, most of them around its end.
+OFFSETS = [0, 50, 100, 200, *range(GRACE_MS - 60, GRACE_MS + 60, 4), GRACE_MS + 200]
+
+
+@pytest.mark.parametrize("kind", ["whole", "half", "pipelined"])
+def test_reused_connections_are_never_reset(make_cluster, kind):
+    cluster = make_cluster(drain_idle_grace=f"{GRACE_MS}ms", canary_time="0s", workers=4)
+
+    def scale_down():
+        cluster.management("POST", "/scaling/manual?wait=0", {"instances": 1}, over_socket=True)
+
+    def reload():
+        cluster.send_signal(signal.SIGHUP)
+    for change in (scale_down, reload):
+        check_reuse(reuse(cluster, kind, OFFSETS, change), kind)
+    assert not cluster.log_lines("connections cut")
+
+
+@pytest.mark.parametrize("kind", ["whole", "half", "pipelined"])
+def test_reused_connections_over_a_slow_line(make_cluster, kind):
+    try:
+        line = wire.Wire()
+    except wire.Unavailable as error:
+        pytest.skip(str(error))
+    with line:
+        cluster = make_cluster(start=False, prefix=line.server, canary_time="0s",
+                               drain_idle_grace=f"{GRACE_MS}ms")
+        cluster.config[("listen", "default")]["address"] = line.address
+        cluster.start()
+        results = reuse(cluster, kind, OFFSETS, lambda: cluster.send_signal(signal.SIGHUP),
+                        line.client)
+        check_reuse(results, kind)
+
+
+# ---- what a drain tells ----
+
+def test_what_a_draining_worker_waits_for(big_files):
+    """In fields and in one sentence; with a deadline of its own for scaling down."""
+    big_files.config.update(workers=2, scale_drain_timeout="30s", reload_drain_timeout="40s",
+                            drain_idle_grace="20s", report_interval="100ms")
+    cluster = big_files.start()
+    idle = [cluster.connect() for _ in range(24)]
+    for connection in idle:
+        assert connection.request("GET", "/hello").status == 200
+    busy = [begin_download(cluster) for _ in range(12)]  # some of them in slot 1
+    busy.append(cluster.connect())
+    busy[-1].send(b"GET /hel")
+    assert cluster.musterctl("scale", "1").returncode == 0
+
+    def draining():
+        old = cluster.workers().get(1, {"draining": []})["draining"]
+        return old and old[0]["in_flight"] > 0 and old[0]
+    old = harness.wait_until(draining, 5, "slot 1 waits for a request")
+    assert old["reason"] == "scale_down" and old["deadline_by"] == "scale_drain_timeout"
+    assert 0 < old["deadline_in"] <= 30 and old["idle"] > 0
+    assert f"waits for {old['in_flight']} request" in old["waits_for"], old["waits_for"]
+    assert "within 20.0 s; cut in" in old["waits_for"]
+    assert "waits for" in cluster.musterctl("workers").stdout
+    cluster.write_config(scale_drain_timeout="1s")  # for the next one
+    for connection in (*idle, *busy):
+        connection.close()
+    harness.wait_until(lambda: set(cluster.workers()) == {0}, 10, "the drain is over")
+
+
+def test_an_obituary_tells_what_was_cut(big_files):
+    big_files.config.update(workers=1, reload_drain_timeout="1s", canary_time="0s",
+                            drain_idle_grace="20s")
+    cluster = big_files.start()
+    with begin_download(cluster), cluster.connect() as idle:
+        assert idle.request("GET", "/hello").status == 200
+        assert cluster.musterctl("reload").returncode == 0
+        last = harness.wait_until(lambda: cluster.workers()[0]["last_exit"], 10, "it was cut")
+        assert last["reason"] == "reload" and last["cut_requests"] == 1
+        assert last["cut_connections"] == 2
+        metrics = cluster.metrics()
+        assert metrics["muster_drain_cut_connections_total"] == 1
+        assert metrics["muster_drain_cut_idle_connections_total"] == 1

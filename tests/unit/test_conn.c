@@ -696,7 +696,8 @@ static void test_cancelling(void **state)
     send_all(fd, request, sizeof(request) - 1);
     turn();
     assert_non_null(server.waiting);
-    assert_int_equal(conns_cut(server.conns), 1);
+    int64_t idle;
+    assert_int_equal(conns_cut(server.conns, &idle), 1);
     assert_int_equal(server.cancelled, 1);
     assert_int_equal(conns_count(server.conns), 0);
     (void)close(fd);
@@ -832,6 +833,93 @@ static void test_draining(void **state)
     buf_fini(&out);
 }
 
+/* Requests that came in together are answered together; half of one counts as one. */
+static void test_draining_a_pipeline(void **state)
+{
+    (void)state;
+    static const char two[] = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n"
+                              "POST /target HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nxx"
+                              "GET /page HTTP/1.1\r\nHo";
+    static const char rest[] = "st: a\r\n\r\n\r\n";
+    struct buf out;
+    buf_init(&out, 0);
+    start_server(ACCESS_LOG_OFF, 0);
+    int fd = open_client();
+    turn();
+    loop_enter(&server.loop);
+    conns_drain(server.conns, 1000);
+    send_all(fd, two, sizeof(two) - 1);
+    assert_false(settle(fd, &out));
+    assert_int_equal(count(&out, "HTTP/1.1 "), 2);
+    assert_int_equal(count(&out, "Connection: close\r\n"), 0);
+    struct metrics metrics;
+    metrics_reset(&metrics);
+    conns_measure(server.conns, &metrics);
+    assert_int_equal(metrics.gauge[GAUGE_REQUESTS_IN_FLIGHT], 1);
+    assert_int_equal(metrics.gauge[GAUGE_CONNECTIONS_IDLE], 0);
+    send_all(fd, rest, sizeof(rest) - 1);
+    assert_true(settle(fd, &out));
+    assert_int_equal(count(&out, "HTTP/1.1 "), 3);
+    assert_int_equal(count(&out, "Connection: close\r\n"), 1);
+    (void)close(fd);
+    stop_server();
+    buf_fini(&out);
+}
+
+/* But not without end. */
+static void test_draining_an_endless_pipeline(void **state)
+{
+    (void)state;
+    static const char request[] = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct buf text, out;
+    buf_init(&text, 0);
+    buf_init(&out, 0);
+    for (int i = 0; i < 1000; i++)
+        buf_append_str(&text, request);
+    start_server(ACCESS_LOG_OFF, 0);
+    loop_enter(&server.loop);
+    conns_drain(server.conns, 1000);
+    assert_true(talk(buf_slice(&text), 0, 0, &out));
+    assert_int_equal(count(&out, "Connection: close\r\n"), 1);
+    assert_in_range(count(&out, "HTTP/1.1 200 OK\r\n"), 100, 300);
+    stop_server();
+    buf_fini(&text);
+    buf_fini(&out);
+}
+
+/* An idle connection ends with a FIN, and what crosses it is read, not reset. */
+static void test_draining_an_idle_connection(void **state)
+{
+    (void)state;
+    static const char request[] = "GET /page HTTP/1.1\r\nHost: a\r\n\r\n";
+    struct buf out;
+    buf_init(&out, 0);
+    start_server(ACCESS_LOG_OFF, 0);
+    int fd = open_client();
+    send_all(fd, request, sizeof(request) - 1);
+    assert_false(settle(fd, &out));
+    loop_enter(&server.loop);
+    conns_drain(server.conns, 0);
+    char byte;
+    ssize_t got = -1;
+    for (int i = 0; i < 500 && got < 0; i++) {
+        turn();
+        got = recv(fd, &byte, 1, MSG_DONTWAIT);
+        (void)usleep(1000);
+    }
+    assert_int_equal(got, 0); /* its end, not a reset */
+    assert_int_equal(conns_count(server.conns), 1);
+    send_all(fd, request, sizeof(request) - 1); /* it crossed the FIN */
+    turn();
+    assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), 0);
+    (void)close(fd);
+    for (int i = 0; i < 500 && conns_count(server.conns) > 0; i++)
+        turn();
+    assert_int_equal(conns_count(server.conns), 0);
+    stop_server();
+    buf_fini(&out);
+}
+
 static void test_max_requests(void **state)
 {
     (void)state;
@@ -920,7 +1008,8 @@ static void test_many_at_once(void **state)
     assert_int_equal(server.metrics.gauge[GAUGE_CONNECTIONS_ACTIVE], clients);
     assert_int_equal(server.metrics.gauge[GAUGE_CONNECTIONS_IDLE], clients);
     assert_int_equal(server.metrics.gauge[GAUGE_BUFFERS_BORROWED], 0);
-    assert_int_equal(conns_cut(server.conns), 0); /* nothing was in flight */
+    int64_t idle;
+    assert_int_equal(conns_cut(server.conns, &idle), 0); /* nothing was in flight */
     for (int i = 0; i < clients; i++)
         (void)close(fds[i]);
     stop_server();
@@ -948,6 +1037,9 @@ int main(void)
         cmocka_unit_test(test_half_closed_with_much_unread),
         cmocka_unit_test(test_lingering),
         cmocka_unit_test(test_draining),
+        cmocka_unit_test(test_draining_a_pipeline),
+        cmocka_unit_test(test_draining_an_endless_pipeline),
+        cmocka_unit_test(test_draining_an_idle_connection),
         cmocka_unit_test(test_max_requests),
         cmocka_unit_test(test_file_of_a_target_without_path),
         cmocka_unit_test(test_many_at_once),
