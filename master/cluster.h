@@ -56,6 +56,18 @@ struct cluster_reload {
     struct reload_changes changes;
 };
 
+/* This process becoming another program. */
+struct cluster_upgrade {
+    bool running;
+    bool failed;
+    int64_t started_wall_ms; /* 0: never */
+    int64_t finished_wall_ms;
+    char from_version[32];
+    char to_version[32];
+    char who[64];
+    char message[CLUSTER_MESSAGE_SIZE];
+};
+
 struct cluster {
     const struct config *config; /* the one in force */
     const char *run_dir;
@@ -80,6 +92,7 @@ struct cluster {
 
     uint64_t newest_generation; /* ever begun; generations are never used twice */
     struct cluster_reload reload;
+    struct cluster_upgrade upgrade;
     struct worker_binary *binary; /* of the generation in force; may be NULL in tests */
 
     bool manual;             /* `desired` was set by a person */

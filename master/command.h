@@ -17,6 +17,7 @@
     X(SCALE_AUTO, "scale-auto") /* end of the manual override */                                   \
     X(RESTART, "restart")                                                                          \
     X(RELOAD, "reload")                                                                            \
+    X(UPGRADE, "upgrade")                                                                          \
     X(DRAIN, "drain")
 #define COMMAND_ENUM(name, text) COMMAND_##name,
 enum command_kind { COMMAND_KINDS(COMMAND_ENUM) COMMAND_KIND_COUNT };

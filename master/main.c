@@ -3,8 +3,11 @@
  * main - the command line of musterd.
  */
 #include "common/config.h"
+#include "common/contract.h"
+#include "common/ipc.h"
 #include "common/log.h"
 #include "master/master.h"
+#include "master/succession.h"
 #include "version.h"
 
 #include <fcntl.h>
@@ -34,6 +37,7 @@ static void print_help(void)
          "signals: TERM, INT  drain and exit (a second one cuts the drain short)\n"
          "         HUP        check the configuration, then replace the workers one by one\n"
          "         USR1       reopen the log files\n"
+         "         USR2       become the musterd that is on disk now, then replace the workers\n"
          "         TTIN, TTOU one worker more, one fewer\n"
          "\n"
          "See musterd(8), muster.conf(5) and musterctl(1).");
@@ -53,7 +57,7 @@ static int print_config(const struct config *config)
 /* What a careless parent may have left us with: descriptors 0 to 2 closed (a
  * socket would become standard error), SIGCHLD ignored (exit statuses would be
  * lost), signals blocked. */
-static void normalise_process(void)
+static void normalise_process(bool keep_mask)
 {
     int fd;
     do {
@@ -62,19 +66,43 @@ static void normalise_process(void)
     if (fd > STDERR_FILENO)
         (void)close(fd);
     (void)signal(SIGCHLD, SIG_DFL);
+    if (keep_mask)
+        return;
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* What this program ran with before another one could not start. */
+static struct config *load_document(int fd, const char *path, struct config_errors *errors)
+{
+    struct buf text;
+    buf_init(&text, CONTRACT_MAX_DOCUMENT);
+    struct config *config =
+        ipc_document_read(fd, &text) == 0 ? config_parse_text(buf_slice(&text), errors) : NULL;
+    buf_fini(&text);
+    (void)close(fd);
+    char *file = path != NULL ? strdup(path) : NULL;
+    if (config != NULL && file != NULL) {
+        free(config->file);
+        config->file = file;
+    } else {
+        free(file);
+    }
+    return config;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'}, {"test", no_argument, NULL, 't'},
-        {"print", no_argument, NULL, 'T'},        {"version", no_argument, NULL, 'V'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"test", no_argument, NULL, 't'},
+                                            {"print", no_argument, NULL, 'T'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"upgrade-check", no_argument, NULL, 'u'},
+                                            {NULL, 0, NULL, 0}};
     const char *path = NULL;
-    bool test = false, print = false;
+    bool test = false, print = false, upgrade_check = false;
     int option;
     while ((option = getopt_long(argc, argv, "c:tTVh", options, NULL)) != -1) {
         switch (option) {
@@ -86,6 +114,9 @@ int main(int argc, char **argv)
             break;
         case 'T':
             print = true;
+            break;
+        case 'u':
+            upgrade_check = true;
             break;
         case 'V':
             puts("musterd " MUSTER_VERSION);
@@ -104,7 +135,9 @@ int main(int argc, char **argv)
         return MASTER_EXIT_USAGE;
     }
 
-    normalise_process();
+    struct succession arrival;
+    succession_arrive(&arrival);
+    normalise_process(arrival.arrived);
     /* Documents come and go: give their memory back, and keep one heap. */
     (void)mallopt(M_ARENA_MAX, 1);
     (void)mallopt(M_MMAP_THRESHOLD, 64 * 1024);
@@ -114,12 +147,15 @@ int main(int argc, char **argv)
     path = master_find_config(option_path);
     struct config_errors errors;
     config_errors_init(&errors);
-    struct config *config = config_load(path, environ, &errors);
+    struct config *config = arrival.failed && arrival.config_fd >= 0
+                                ? load_document(arrival.config_fd, path, &errors)
+                                : config_load(path, environ, &errors);
     if (config == NULL) {
         (void)fprintf(stderr, "%.*smusterd: the configuration has %d mistake%s\n",
                       (int)errors.text.len, errors.text.len > 0 ? errors.text.ptr : "",
                       errors.count, errors.count == 1 ? "" : "s");
         config_errors_fini(&errors);
+        succession_go_back(&arrival, argv, "the configuration is wrong by now");
         return MASTER_EXIT_CONFIG;
     }
     config_errors_fini(&errors);
@@ -128,10 +164,21 @@ int main(int argc, char **argv)
         status = print_config(config);
     } else if (test) {
         printf("musterd: the configuration is fine (%s)\n", path != NULL ? path : "defaults");
+    } else if (upgrade_check) {
+        /* Read by the master that wants to become this program. */
+        printf("musterd %s contract %d-%d\n", MUSTER_VERSION, CONTRACT_VERSION_OLDEST,
+               CONTRACT_VERSION);
     } else {
         log_init("master", config->log_level, config->log_format);
-        const struct master_options run = {.config_path = option_path, .program_path = argv[0]};
+        char failure[SUCCESSION_TEXT_SIZE] = "";
+        const struct master_options run = {.config_path = option_path,
+                                           .argv = argv,
+                                           .arrival = &arrival,
+                                           .failure = failure,
+                                           .failure_size = sizeof(failure)};
         status = master_run(&config, &run);
+        if (status == MASTER_EXIT_FAILED)
+            succession_go_back(&arrival, argv, failure);
     }
     config_free(&config);
     return status;

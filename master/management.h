@@ -23,6 +23,9 @@ MUST_USE struct management *management_new(struct event_base *base, const struct
                                            struct master *master, char *error, size_t error_size);
 /* Takes over token, allowed hosts and limits after a reload; addresses stay. */
 void management_reconfigure(struct management *management, const struct config *config);
+/* A copy of the connection of the client that waits for this command (the
+ * context of its on_done), for the program that will answer it; -1: nobody waits. */
+int management_keep_client(const void *context);
 /* Lets answers under way go out for a moment, then closes everything. */
 void management_free(struct management **management);
 

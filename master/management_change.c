@@ -11,9 +11,11 @@
 #include "master/management_private.h"
 #include "master/reload_changes.h"
 #include "master/views_json.h"
+#include "version.h"
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,6 +55,9 @@ static void describe_state(const struct change *change, char *out, size_t size)
         return;
     case COMMAND_RELOAD:
         snprintf(out, size, "generation %llu", (unsigned long long)roster->generation);
+        return;
+    case COMMAND_UPGRADE:
+        snprintf(out, size, "version %s", MUSTER_VERSION);
         return;
     case COMMAND_DRAIN:
         snprintf(out, size, "%s",
@@ -203,6 +208,16 @@ void change_detach(struct request *request)
     change->request = NULL;
     if (change->done)
         change_free(change);
+}
+
+int management_keep_client(const void *change_in)
+{
+    const struct change *change = change_in;
+    if (change->request == NULL || !change->request->suspended)
+        return -1;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(change->request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return fcntl(info->connect_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 }
 
 void change_abandon_all(struct management *management)

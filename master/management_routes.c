@@ -17,6 +17,8 @@ static const struct route routes[] = {
      "replace one worker; nothing is dropped"},
     {"POST", "/cluster/reload", ROUTE_CHANGE, COMMAND_RELOAD,
      "check the configuration, then replace every worker"},
+    {"POST", "/cluster/upgrade", ROUTE_CHANGE, COMMAND_UPGRADE,
+     "become the musterd that is on disk now, then replace every worker"},
     {"POST", "/cluster/drain", ROUTE_CHANGE, COMMAND_DRAIN, "finish what is in flight, then end"},
     {"GET", "/scaling/status", ROUTE_SCALING, 0, "how many workers, and why"},
     {"POST", "/scaling/manual", ROUTE_CHANGE, COMMAND_SCALE,

@@ -254,10 +254,11 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     case SIGUSR1:
         reopen_logs(master);
         break;
-    case SIGUSR2:
-        log_warning("SIGUSR2 ignored: this version cannot replace its own binary while it runs; "
-                    "reload (SIGHUP) picks up a new muster-worker");
+    case SIGUSR2: {
+        const struct command command = {.kind = COMMAND_UPGRADE, .who = "SIGUSR2"};
+        command_run(master, &command, NULL, NULL);
         break;
+    }
     case SIGTTIN:
         master_scale_by(master, 1);
         break;
@@ -278,6 +279,10 @@ static int catch_signals(struct master *master)
         if (master->signal[i] == NULL || event_add(master->signal[i], NULL) != 0)
             return -ENOMEM;
     }
+    /* Blocked since the program before this one ended, if there was one. */
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     return 0;
 }
 
@@ -296,6 +301,7 @@ static int start(struct master *master, char *error, size_t size)
         return -ENOMEM;
     sample_master(master, clock_monotonic_ms());
     schedule_tick(master);
+    master_upgrade_arrived(master);
     return 0;
 }
 
@@ -331,6 +337,9 @@ static void free_children(struct roster *roster)
 
 static void clean_up(struct master *master)
 {
+    master_upgrade_fini(master);
+    for (int i = 0; i < master->upgrade_client_count; i++)
+        (void)close(master->upgrade_clients[i]);
     management_free(&master->management);
     control_free(&master->control);
     free_children(master->roster);
@@ -395,6 +404,7 @@ int master_run(struct config **config, const struct master_options *options)
     int status = MASTER_EXIT_OK;
     if (master->base == NULL || start(master, error, sizeof(error)) != 0) {
         log_error("cannot start", LOG_STR("reason", error));
+        (void)snprintf(options->failure, options->failure_size, "%s", error);
         status = MASTER_EXIT_FAILED;
     } else {
         log_notice("started", LOG_STR("version", MUSTER_VERSION), LOG_INT("pid", getpid()),

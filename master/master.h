@@ -11,6 +11,7 @@
 #include "common/config.h"
 
 struct master;
+struct succession;
 
 #define MASTER_CONFIG_PATH "/etc/muster/muster.conf"
 
@@ -19,8 +20,12 @@ struct master;
 const char *master_find_config(const char *option);
 
 struct master_options {
-    const char *config_path;  /* of the command line, NULL: none */
-    const char *program_path; /* argv[0], to find muster-worker beside it */
+    const char *config_path; /* of the command line, NULL: none */
+    char *const *argv;       /* of the process, for the program that comes after this one */
+    const struct succession *arrival;
+    /* Why it could not start; filled in with MASTER_EXIT_FAILED. */
+    char *failure;
+    size_t failure_size;
 };
 
 enum master_exit {

@@ -72,6 +72,7 @@ static void success_text(const struct master *master, const struct command *comm
         return;
     }
     case COMMAND_RELOAD:
+    case COMMAND_UPGRADE:
     case COMMAND_DRAIN:
     case COMMAND_KIND_COUNT:
         break;
@@ -86,7 +87,7 @@ void master_finish_commands(struct master *master, int64_t now_ms)
     while (pending != NULL) {
         struct pending_command *next = TAILQ_NEXT(pending, entry);
         char text[256];
-        if (pending->command.kind == COMMAND_RELOAD) {
+        if (pending->command.kind == COMMAND_RELOAD || pending->command.kind == COMMAND_UPGRADE) {
             pending = next;
             continue;
         }
@@ -112,6 +113,17 @@ void master_finish_reload_commands(struct master *master, bool ok, const char *m
         struct pending_command *next = TAILQ_NEXT(pending, entry);
         if (pending->command.kind == COMMAND_RELOAD &&
             pending->reload_round <= master->reload_round)
+            finish(pending, master, ok, ok ? 200 : 500, message);
+        pending = next;
+    }
+}
+
+void master_finish_upgrade_commands(struct master *master, bool ok, const char *message)
+{
+    struct pending_command *pending = TAILQ_FIRST(&master->pending);
+    while (pending != NULL) {
+        struct pending_command *next = TAILQ_NEXT(pending, entry);
+        if (pending->command.kind == COMMAND_UPGRADE)
             finish(pending, master, ok, ok ? 200 : 500, message);
         pending = next;
     }
@@ -238,6 +250,15 @@ static void reload(struct master *master, const struct command *command, command
         finish(pending, master, false, 409, text);
 }
 
+static void upgrade(struct master *master, const struct command *command, command_on_done *on_done,
+                    void *context)
+{
+    char text[CLUSTER_MESSAGE_SIZE];
+    struct pending_command *pending = wait_for(master, command, on_done, context);
+    if (pending != NULL && master_upgrade(master, command->who, text, sizeof(text)) != 0)
+        finish(pending, master, false, 409, text);
+}
+
 void command_run(struct master *master, const struct command *command, command_on_done *on_done,
                  void *context)
 {
@@ -261,6 +282,9 @@ void command_run(struct master *master, const struct command *command, command_o
         break;
     case COMMAND_RELOAD:
         reload(master, command, on_done, context);
+        break;
+    case COMMAND_UPGRADE:
+        upgrade(master, command, on_done, context);
         break;
     case COMMAND_DRAIN:
         answer(on_done, context, true, 202, "draining; the master exits when it is done");

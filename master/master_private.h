@@ -34,6 +34,7 @@
 #include "master/notify.h"
 #include "master/policy.h"
 #include "master/state_file.h"
+#include "master/succession.h"
 #include "master/views.h"
 #include "master/worker_binary.h"
 #include "version.h"
@@ -60,6 +61,7 @@ struct roll_call {
     bool running;
     struct worker *asked; /* for the listening sockets */
     bool answered;
+    bool outdated; /* the workers have another configuration than this master */
     struct found_sockets found;
 };
 
@@ -88,6 +90,10 @@ struct master {
     struct state_file *state_file; /* NULL: cannot be written */
     bool state_failed;             /* said so already */
     uint64_t config_id;            /* of the configuration in force */
+    char program_path[4096];       /* what an upgrade executes */
+    struct upgrade_check *upgrade_check;
+    int upgrade_clients[SUCCESSION_CLIENTS]; /* wait for the result */
+    int upgrade_client_count;
 
     struct policy_rules rules;
     struct policy_plan plan;
@@ -197,6 +203,7 @@ void master_dispatch_wake(struct master *master);
 
 /* master_commands.c */
 void master_finish_commands(struct master *master, int64_t now_ms);
+void master_finish_upgrade_commands(struct master *master, bool ok, const char *message);
 void master_finish_reload_commands(struct master *master, bool ok, const char *message);
 void master_end_manual(struct master *master, const char *why);
 void master_scale_by(struct master *master, int change);
@@ -209,6 +216,8 @@ int master_reload(struct master *master, char *message, size_t message_size);
  * configuration stays the caller's. */
 int master_begin_generation(struct master *master, struct config *config, char *message,
                             size_t message_size);
+/* The same for the configuration in force: what the workers have is older. */
+void master_roll_out(struct master *master);
 /* The canary, or another worker of the new generation, has failed. */
 void master_reload_failed(struct master *master, const char *reason);
 /* The canary has proven itself: the others follow. */
@@ -247,6 +256,17 @@ void master_save_cluster(struct master *master);
 /* Without a snapshot the last one known is written. */
 void master_save_worker(struct master *master, struct worker *worker, struct slice snapshot);
 void master_forget_worker(struct master *master, struct worker *worker);
+
+/* master_upgrade.c: starts the check of the new program. 0, or a negative value
+ * with the reason. */
+int master_upgrade(struct master *master, const char *who, char *message, size_t size);
+/* The loop is about to run: is this the new program, or the old one again? */
+void master_upgrade_arrived(struct master *master);
+/* The workers of the new program have taken over, or have not. */
+void master_upgrade_result(struct master *master, bool failed, const char *message);
+/* The cluster begins to stop. */
+void master_upgrade_abandon(struct master *master);
+void master_upgrade_fini(struct master *master);
 
 /* master_stop.c */
 void master_drain(struct master *master, const char *who);

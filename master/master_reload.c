@@ -119,6 +119,7 @@ static void result(struct master *master, bool failed, const char *message)
     notify_ready(master->status_text);
     (void)snprintf(reload->message, sizeof(reload->message), "%s", message);
     master_event(master, RELOAD, EVENT_NO_SLOT, 0, "%s: %s", failed ? "failed" : "done", message);
+    master_upgrade_result(master, failed, message);
 }
 
 static void reload_again(struct master *master)
@@ -186,13 +187,17 @@ int master_begin_generation(struct master *master, struct config *config, char *
     return 0;
 }
 
+static void begin_report(struct master *master)
+{
+    master->reload_round++;
+    master->cluster.reload = (struct cluster_reload){.from_generation = master->roster->generation,
+                                                     .started_ms = clock_monotonic_ms(),
+                                                     .started_wall_ms = clock_wall_ms()};
+}
+
 int master_reload(struct master *master, char *message, size_t message_size)
 {
-    struct cluster_reload *reload = &master->cluster.reload;
-    master->reload_round++;
-    *reload = (struct cluster_reload){.from_generation = master->roster->generation,
-                                      .started_ms = clock_monotonic_ms(),
-                                      .started_wall_ms = clock_wall_ms()};
+    begin_report(master);
     struct config *config = check(master, message, message_size);
     if (config != NULL && master_begin_generation(master, config, message, message_size) == 0)
         return 0;
@@ -200,6 +205,16 @@ int master_reload(struct master *master, char *message, size_t message_size)
     log_error("reload refused", LOG_STR("reason", message));
     result(master, true, message);
     return -1;
+}
+
+void master_roll_out(struct master *master)
+{
+    char message[CLUSTER_MESSAGE_SIZE];
+    begin_report(master);
+    if (master_begin_generation(master, NULL, message, sizeof(message)) == 0)
+        return;
+    log_error("the workers stay as they are", LOG_STR("reason", message));
+    result(master, true, message);
 }
 
 /* ---- forward ---- */

@@ -191,7 +191,8 @@ static bool ask_somebody(struct master *master)
         struct worker *worker, *next;
         for (worker = TAILQ_FIRST(&master->roster->workers); worker != NULL; worker = next) {
             pid_t pid = worker->pid;
-            if (worker->state == order[i] && worker->connected && ask(master, worker))
+            if (worker->state == order[i] && worker->connected && worker->contract >= 2 &&
+                ask(master, worker))
                 return true;
             /* It may have died meanwhile, and others. */
             worker = roster_find_pid(master->roster, pid);
@@ -295,8 +296,26 @@ void master_call_roll(struct master *master, const struct state *state)
                LOG_INT("took_ms", clock_monotonic_ms() - since_ms));
 }
 
+/* A worker that dies is replaced by one of the same program, whatever is on
+ * disk by now: only a reload or an upgrade takes that. */
+static void pin_their_program(struct master *master)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster) {
+        if (worker->state != WORKER_READY || worker->generation != master->roster->generation)
+            continue;
+        int err = worker_binary_adopt(&master->binary, worker->pid);
+        if (err != 0)
+            log_info(
+                "which program the workers execute is not known, new ones are started from disk",
+                LOG_STR("path", master->binary.path), LOG_ERR(err));
+        return;
+    }
+}
+
 void master_end_roll(struct master *master)
 {
+    pin_their_program(master);
     const struct worker *worker;
     int64_t now_ms = clock_monotonic_ms();
     found_sockets_fini(&master->roll.found);

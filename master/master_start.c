@@ -290,6 +290,8 @@ int master_prepare(struct master *master, char *error, size_t size)
     if (err != 0)
         return err;
     fill_cluster(master);
+    succession_find_program(master->options->arrival, master->options->argv[0],
+                            master->program_path);
     master_set_rules(master);
     open_worker_binary(master);
     master->watchdog_interval_ms = notify_watchdog_interval_ms();

@@ -9,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void complain(struct master *master, int err)
 {
@@ -37,6 +38,8 @@ void master_save_cluster(struct master *master)
         .manual = cluster->manual,
         .instances = roster->desired,
         .since_wall_ms = cluster->manual_since_wall_ms,
+        .upgrade_pid = cluster->upgrade.running ? getpid() : 0,
+        .upgrade_started_wall_ms = cluster->upgrade.started_wall_ms,
         .slot_count = roster->slot_count,
         .masters = cluster->masters,
     };
@@ -44,6 +47,7 @@ void master_save_cluster(struct master *master)
         out.until_wall_ms = clock_wall_ms() + cluster->manual_until_ms - clock_monotonic_ms();
     memcpy(out.reason, cluster->manual_reason, sizeof(out.reason));
     memcpy(out.who, cluster->manual_who, sizeof(out.who));
+    memcpy(out.upgrade_who, cluster->upgrade.who, sizeof(out.upgrade_who));
     memcpy(out.restarts, roster->restarts, sizeof(out.restarts));
     for (int i = 0; i < roster->slot_count; i++)
         out.slot_restarts[i] = roster->slots[i].restarts;
@@ -107,6 +111,17 @@ void master_open_state(struct master *master)
     complain(master, state_file_publish(master->state_file));
 }
 
+static void restore_upgrade(struct master *master, const struct state_cluster *from)
+{
+    struct cluster_upgrade *upgrade = &master->cluster.upgrade;
+    if (!master->options->arrival->arrived || from->upgrade_pid != getpid())
+        return;
+    upgrade->started_wall_ms = from->upgrade_started_wall_ms;
+    memcpy(upgrade->from_version, from->version, sizeof(upgrade->from_version));
+    memcpy(upgrade->who, from->upgrade_who, sizeof(upgrade->who));
+    (void)snprintf(upgrade->to_version, sizeof(upgrade->to_version), "%s", MUSTER_VERSION);
+}
+
 void master_restore(struct master *master, const struct state *state)
 {
     const struct state_cluster *from = &state->cluster;
@@ -120,8 +135,11 @@ void master_restore(struct master *master, const struct state *state)
     cluster->masters = from->masters + 1;
     cluster->newest_generation = from->newest_generation;
     roster->generation = from->generation;
-    if (from->config_id != master->config_id)
-        roster->generation = ++cluster->newest_generation;
+    /* What stands for the generation is what its workers have. */
+    master->roll.outdated = from->config_id != master->config_id && state->worker_count > 0;
+    if (master->roll.outdated)
+        master->config_id = from->config_id;
+    restore_upgrade(master, from);
     if (from->manual && (from->until_wall_ms == 0 || from->until_wall_ms > now_wall_ms) &&
         from->instances >= cluster->min_workers && from->instances <= cluster->max_workers) {
         cluster->manual = true;

@@ -99,6 +99,7 @@ void master_drain(struct master *master, const char *who)
 {
     if (master->cluster.state >= CLUSTER_DRAINING)
         return;
+    master_upgrade_abandon(master);
     log_notice("draining", LOG_STR("who", who), LOG_INT("workers", master->roster->worker_count),
                LOG_INT("drain_delay_ms", master->config->drain_delay),
                LOG_INT("drain_timeout_ms", master->config->drain_timeout));

@@ -91,7 +91,7 @@ void master_send_listeners(struct master *master, const struct worker *worker)
             ipc_put_str(&master->message, FIELD_ADDRESS, group->address);
             master_send(master, worker, group->fds + first, count);
         }
-        if (group->stopper_fd < 0)
+        if (group->stopper_fd < 0 || worker->contract < 2)
             continue;
         /* Were it closed with a killed master, the last slot would take its place. */
         ipc_begin(&master->message, MESSAGE_KEEP);

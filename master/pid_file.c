@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +39,24 @@ static bool is_still_there(int fd, const char *path)
     return false;
 }
 
+/* A child of a killed master holds its lock, too, from its fork until it executes
+ * the worker: who is written in the file is dead then, and it is soon over. */
+static int lock(int fd, pid_t *holder)
+{
+    enum { TRIES = 100, PAUSE_MS = 10 };
+    int err = 0;
+    for (int i = 0; i < TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        err = errno;
+        *holder = read_pid(fd);
+        if (err != EWOULDBLOCK || *holder == 0 || kill(*holder, 0) == 0 || errno != ESRCH)
+            break;
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+    return -err;
+}
+
 int pid_file_open(const char *path, pid_t *holder)
 {
     *holder = 0;
@@ -45,11 +65,10 @@ int pid_file_open(const char *path, pid_t *holder)
         fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
         if (fd < 0)
             return -errno;
-        if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-            err = errno;
-            *holder = read_pid(fd);
+        err = lock(fd, holder);
+        if (err != 0) {
             (void)close(fd);
-            return -err;
+            return err;
         }
     } while (!is_still_there(fd, path));
     char text[24];

@@ -124,6 +124,25 @@ static void write_binary(struct doc *doc, const struct cluster *cluster)
     doc_object_end(doc);
 }
 
+static void write_upgrade(struct doc *doc, const struct cluster *cluster)
+{
+    const struct cluster_upgrade *upgrade = &cluster->upgrade;
+    if (upgrade->started_wall_ms == 0) {
+        doc_null(doc, "upgrade");
+        return;
+    }
+    doc_object(doc, "upgrade");
+    doc_bool(doc, "running", upgrade->running);
+    doc_bool(doc, "failed", upgrade->failed);
+    doc_str(doc, "from_version", upgrade->from_version);
+    doc_str(doc, "to_version", upgrade->to_version[0] != '\0' ? upgrade->to_version : NULL);
+    doc_str(doc, "who", upgrade->who);
+    doc_time(doc, "started_at", upgrade->started_wall_ms);
+    doc_time(doc, "finished_at", upgrade->running ? 0 : upgrade->finished_wall_ms);
+    doc_str(doc, "message", upgrade->message);
+    doc_object_end(doc);
+}
+
 void view_manual(struct doc *doc, const char *key, const struct cluster *cluster, int64_t now_ms)
 {
     if (!cluster->manual) {
@@ -209,6 +228,7 @@ void view_cluster_status(const struct cluster *cluster, int64_t now_ms, struct b
     write_latencies(&doc, &recent, &sum);
     view_reload(&doc, cluster, now_ms);
     write_binary(&doc, cluster);
+    write_upgrade(&doc, cluster);
     view_manual(&doc, "manual", cluster, now_ms);
     write_master(&doc, cluster);
     write_budget(&doc, cluster, now_ms);

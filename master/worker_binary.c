@@ -87,6 +87,27 @@ int worker_binary_open(const char *path, struct worker_binary *out)
     return 0;
 }
 
+int worker_binary_adopt(struct worker_binary *binary, pid_t pid)
+{
+    char path[48];
+    struct stat st;
+    if (binary->known && binary->fd < 0)
+        return 0; /* a script: what its worker executes is something else */
+    (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+    int fd = open(path, O_PATH | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        (void)close(fd);
+        return -EACCES;
+    }
+    if (binary->fd >= 0)
+        (void)close(binary->fd);
+    binary->fd = fd;
+    remember(&st, binary);
+    return 0;
+}
+
 static bool is_same_file(const struct worker_binary *binary, const struct stat *st)
 {
     return binary->known && st->st_dev == binary->device && st->st_ino == binary->inode &&

@@ -48,6 +48,10 @@ bool worker_binary_is_pinned(const struct worker_binary *binary);
 const char *worker_binary_exec_path(const struct worker_binary *binary,
                                     char buffer[WORKER_BINARY_EXEC_SIZE]);
 
+/* Pins what a living worker executes, which may be another file than the one
+ * that is at the path by now. What is executed by path stays so. 0 or -errno. */
+MUST_USE int worker_binary_adopt(struct worker_binary *binary, pid_t pid);
+
 /* Looks at the disk: is there another file, or another content, by now? */
 void worker_binary_look(struct worker_binary *binary);
 /* Whether both are the same file with the same content. */

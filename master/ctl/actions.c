@@ -255,6 +255,12 @@ int action_reload(const struct options *options, const char *argument)
     return change_with_reason(options, "POST", "/cluster/reload", -1);
 }
 
+int action_upgrade(const struct options *options, const char *argument)
+{
+    (void)argument;
+    return change_with_reason(options, "POST", "/cluster/upgrade", -1);
+}
+
 /* The master answers that it drains; that it is gone is the end of it. */
 static int wait_until_gone(const struct options *options)
 {

@@ -42,6 +42,7 @@ int action_metrics(const struct options *options, const char *argument);
 int action_scale(const struct options *options, const char *argument);
 int action_restart(const struct options *options, const char *argument);
 int action_reload(const struct options *options, const char *argument);
+int action_upgrade(const struct options *options, const char *argument);
 int action_drain(const struct options *options, const char *argument);
 
 #endif

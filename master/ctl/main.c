@@ -30,6 +30,8 @@ static const struct command_entry {
     {"scale", "N|auto", true, action_scale, "set the number of workers, or give it back"},
     {"restart", "SLOT", true, action_restart, "replace one worker; nothing is dropped"},
     {"reload", NULL, true, action_reload, "check the configuration, then replace every worker"},
+    {"upgrade", NULL, true, action_upgrade,
+     "become the musterd that is on disk now, then replace every worker"},
     {"drain", NULL, true, action_drain, "finish what is in flight, then end"},
 };
 

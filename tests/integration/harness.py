@@ -27,6 +27,7 @@ TOOLS_DIR = pathlib.Path(os.environ.get("MUSTER_TOOLS_DIR", BIN_DIR.parent / "te
 MUSTERD = BIN_DIR / "musterd"
 MUSTERCTL = BIN_DIR / "musterctl"
 WORKER = BIN_DIR / "muster-worker"
+OLD_WORKER = TOOLS_DIR / "muster-old-worker"  # speaks the contract one version older
 TEST_WORKER = TOOLS_DIR / "muster-test-worker"  # has /test/slow, /test/stall, /test/spin …
 SANITIZE = bool(os.environ.get("MUSTER_SANITIZE"))
 NOBODY = 65534

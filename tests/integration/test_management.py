@@ -16,7 +16,7 @@ from harness import PATIENCE, TOKEN, WORKER, Connection, Watch, free_port, wait_
 READS = ["/", "/cluster/status", "/cluster/workers/0", "/scaling/status", "/events", "/health",
          "/health/live", "/health/ready", "/health/performance", "/api/health", "/metrics"]
 CHANGES = [("POST", "/cluster/workers/0/restart"), ("POST", "/cluster/reload"),
-           ("POST", "/cluster/drain"), ("POST", "/scaling/manual"), ("DELETE", "/scaling/manual")]
+           ("POST", "/cluster/upgrade"), ("POST", "/cluster/drain"), ("POST", "/scaling/manual"), ("DELETE", "/scaling/manual")]
 
 
 def error_of(response):

@@ -253,10 +253,14 @@ def test_more_slots_after_the_roll_call(make_cluster):
     cluster.kill_master()
     cluster.write_config(max_workers=5)
     succeed(cluster)
+    cluster.wait_log("reload finished")  # the workers get the new configuration, too
     assert cluster.musterctl("scale", "5").returncode == 0
-    for _ in range(100):
-        assert cluster.get("/hello").status == 200
-    harness.wait_until(lambda: all(w["requests"] > 0 for w in cluster.workers().values()), 10)
+
+    def everybody_serves():
+        for _ in range(20):
+            assert cluster.get("/hello").status == 200
+        return all(w["requests"] > 0 for w in cluster.workers().values())
+    harness.wait_until(everybody_serves, 15)
 
 
 def test_a_number_set_by_hand_stays(make_cluster):
