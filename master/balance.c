@@ -19,9 +19,9 @@ static const double MOST_SHARES = 3;
 /* A loop may be late by so much, or by twice what the best one is late. */
 static const double LAG_FREE_NS = 5e6;
 static const double LAG_RATIO = 2;
-static const double LEAST_TRUST = 0.001; /* below it a slot gets nothing */
+static const double LEAST_TRUST = 0.01; /* below it a slot gets nothing */
 static const double NEW_TRUST = 0.1;
-static const double TRUST_GROWTH = 1.5; /* per look of BALANCE_INTERVAL_MS */
+static const double TRUST_GROWTH = 1.3; /* per look of BALANCE_INTERVAL_MS */
 
 /* Changes below this part of an even share are noise. */
 static const double NOISE = 0.1;
@@ -97,8 +97,8 @@ static void measure(const struct balance *balance, const struct balance_figures 
 }
 
 /* The part of an even share that a loop so late may have. A cube, because
- * whoever gets to it waits that long: at four times the limit one connection in
- * 250 of four workers' is below the 99th percentile of the others' clients. */
+ * whoever gets to it waits that long: at four times the limit that is one
+ * connection in 250 of four workers', which the 99th percentile does not see. */
 static double trust_for(double lag_ns, double limit_ns)
 {
     if (lag_ns <= limit_ns)

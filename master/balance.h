@@ -11,7 +11,7 @@
  * one slot and then the next.
  *
  * On top of it each slot is trusted more or less. A worker whose loop is late
- * loses its share at once and gets it back over a second; one that is new
+ * loses its share at once and gets it back over two seconds; one that is new
  * begins with little.
  */
 #ifndef MUSTER_BALANCE_H
