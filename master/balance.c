@@ -21,7 +21,7 @@ static const double LAG_FREE_NS = 5e6;
 static const double LAG_RATIO = 2;
 static const double LEAST_TRUST = 0.01; /* below it a slot gets nothing */
 static const double NEW_TRUST = 0.1;
-static const double TRUST_GROWTH = 1.3; /* per look of BALANCE_INTERVAL_MS */
+static const double TRUST_GROWTH = 1.5; /* per look of BALANCE_INTERVAL_MS */
 
 /* Changes below this part of an even share are noise. */
 static const double NOISE = 0.1;
@@ -31,7 +31,8 @@ struct look {
     int count;
     double load[CONTRACT_MAX_SLOTS];     /* connections for each unit of capacity */
     double capacity[CONTRACT_MAX_SLOTS]; /* share of the whole; 0: not eligible */
-    double arrivals;                     /* expected within the horizon */
+    double lag_ns[CONTRACT_MAX_SLOTS];
+    double arrivals; /* expected within the horizon */
     double lag_limit_ns;
 };
 
@@ -65,6 +66,23 @@ static double load_of(const struct balance *balance, const struct balance_figure
     return claimed(figures->connections) + claimed(figures->in_flight) + unseen;
 }
 
+/* How late a loop is, the least of three looks. Where processors are scarce
+ * everybody is late now and then, and whoever is punished for it drives the
+ * shares of all; what counts is who stays late. */
+static double lasting_lag(struct balance *balance, const struct balance_figures *figures, int slot,
+                          bool is_next_look)
+{
+    double *lag = balance->slot[slot].lag_ns;
+    if (!balance->slot[slot].eligible)
+        lag[0] = lag[1] = lag[2] = 0; /* another worker, or one that was away */
+    if (is_next_look) {
+        lag[2] = lag[1];
+        lag[1] = lag[0];
+        lag[0] = is_fresh(figures) && figures->lag_ns > 0 ? (double)figures->lag_ns : 0;
+    }
+    return smaller(lag[0], smaller(lag[1], lag[2]));
+}
+
 static void measure(const struct balance *balance, const struct balance_figures *figures,
                     double rate, struct look *look)
 {
@@ -80,8 +98,8 @@ static void measure(const struct balance *balance, const struct balance_figures 
         look->load[i] = load_of(balance, &figures[i], i, rate);
         known_load += look->load[i];
         known_capacity += look->capacity[i];
-        if (best_lag_ns < 0 || claimed(figures[i].lag_ns) < best_lag_ns)
-            best_lag_ns = (double)(figures[i].lag_ns < 0 ? 0 : figures[i].lag_ns);
+        if (best_lag_ns < 0 || look->lag_ns[i] < best_lag_ns)
+            best_lag_ns = look->lag_ns[i];
     }
     /* Slots of which nothing is known are taken for average. */
     double average = known_capacity > 0 ? known_load / known_capacity * capacity : 0;
@@ -123,9 +141,7 @@ static void update_trust(struct balance *balance, const struct balance_figures *
         balance->slot[i].eligible = figures[i].eligible;
         if (!figures[i].eligible)
             continue;
-        double allowed = 1;
-        if (is_fresh(&figures[i]))
-            allowed = trust_for((double)figures[i].lag_ns, look->lag_limit_ns);
+        double allowed = trust_for(look->lag_ns[i], look->lag_limit_ns);
         double reached = was_eligible ? larger(*trust, LEAST_TRUST) * growth : NEW_TRUST;
         *trust = smaller(allowed, reached);
     }
@@ -196,19 +212,15 @@ static bool differs(const struct balance *balance, const struct look *look, cons
 
 /* What arrives faster than workers have counted shows as growth. */
 static double arrival_rate(struct balance *balance, const struct balance_figures *figures,
-                           int count, double arrivals, int64_t now_ms)
+                           int count, double arrivals, int64_t elapsed_ms)
 {
     double connections = 0;
     for (int i = 0; i < count; i++)
         if (figures[i].eligible && is_fresh(&figures[i]))
             connections += claimed(figures[i].connections);
-    int64_t elapsed_ms = now_ms - balance->counted_ms;
-    if (elapsed_ms >= BALANCE_INTERVAL_MS / 2) {
-        double growth = 1000 * (connections - balance->connections) / (double)elapsed_ms;
-        balance->growth = balance->counted_ms == 0 ? 0 : (balance->growth + growth) / 2;
-        balance->connections = connections;
-        balance->counted_ms = now_ms;
-    }
+    double growth = 1000 * (connections - balance->connections) / (double)elapsed_ms;
+    balance->growth = balance->counted_ms == 0 ? 0 : (balance->growth + growth) / 2;
+    balance->connections = connections;
     return smaller(larger(arrivals, balance->growth), 1e6);
 }
 
@@ -220,8 +232,16 @@ bool balance_look(struct balance *balance, const struct balance_figures *figures
     CHECK(count <= CONTRACT_MAX_SLOTS);
     double elapsed_ms = balance->looked_ms == 0 ? 0 : (double)(now_ms - balance->looked_ms);
     balance->looked_ms = now_ms;
-
-    double rate = arrival_rate(balance, figures, count, arrivals, now_ms);
+    /* Looks in between, because the set of slots changed, measure nothing new. */
+    int64_t counted_ms = now_ms - balance->counted_ms;
+    bool is_next_look = counted_ms >= BALANCE_INTERVAL_MS / 2;
+    if (is_next_look) {
+        balance->rate = arrival_rate(balance, figures, count, arrivals, counted_ms);
+        balance->counted_ms = now_ms;
+    }
+    double rate = balance->rate;
+    for (int i = 0; i < count; i++)
+        look.lag_ns[i] = lasting_lag(balance, &figures[i], i, is_next_look);
     measure(balance, figures, rate, &look);
     update_trust(balance, figures, &look, elapsed_ms);
     level(&look, share);

@@ -10,9 +10,9 @@
  * arrivals. That is what keeps many arrivals between two looks from flooding
  * one slot and then the next.
  *
- * On top of it each slot is trusted more or less. A worker whose loop is late
- * loses its share at once and gets it back over two seconds; one that is new
- * begins with little.
+ * On top of it each slot is trusted more or less. A worker whose loop stays late
+ * loses its share and gets it back over a second; one that is new begins with
+ * little.
  */
 #ifndef MUSTER_BALANCE_H
 #define MUSTER_BALANCE_H
@@ -43,14 +43,16 @@ struct balance_figures {
 /* What is remembered. Zeros are a good beginning. */
 struct balance {
     struct {
+        double trust;     /* 0..1 */
+        double lag_ns[3]; /* at the last looks */
+        double share;     /* wanted at the last look */
+        uint16_t weight;  /* as last given out */
         bool eligible;
-        double trust;    /* 0..1 */
-        double share;    /* wanted at the last look */
-        uint16_t weight; /* as last given out */
     } slot[CONTRACT_MAX_SLOTS];
     int64_t looked_ms;
     double connections; /* of all eligible slots, when they were counted */
     double growth;      /* of that number, per second */
+    double rate;        /* of arrivals, taken from both */
     int64_t counted_ms;
 };
 

@@ -185,7 +185,7 @@ static void test_claims_are_limited(void **state)
     }
 }
 
-static void test_late_worker_loses_its_share_at_once(void **state)
+static void test_who_stays_late_loses_its_share(void **state)
 {
     (void)state;
     struct balance balance = {0};
@@ -198,7 +198,15 @@ static void test_late_worker_loses_its_share_at_once(void **state)
         (void)balance_look(&balance, figures, 4, 1000, now, false);
     assert_in_range(balance.slot[0].weight, 2300, 2700);
 
+    /* Once is nothing: somebody else had the processor. */
     figures[0].lag_ns = 50 * 1000 * 1000;
+    (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
+    (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
+    assert_in_range(balance.slot[0].weight, 2300, 2700);
+    /* Looks in between, because slots came or went, do not count. */
+    for (int i = 0; i < 5; i++)
+        (void)balance_look(&balance, figures, 4, 1000, ++now, true);
+    assert_in_range(balance.slot[0].weight, 2300, 2700);
     assert_true(balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false));
     assert_in_range(balance.slot[0].weight, 0, 20);
     /* Having fewest connections does not help it. */
@@ -206,14 +214,33 @@ static void test_late_worker_loses_its_share_at_once(void **state)
     (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
     assert_in_range(balance.slot[0].weight, 0, 20);
 
-    /* It gets its share back within three seconds, and not at once. */
+    /* It gets its share back within two seconds, and not at once. */
     figures[0].lag_ns = 0;
     figures[0].connections = 50;
     (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
     assert_in_range(balance.slot[0].weight, 0, 400);
-    for (int64_t end = now + 3000; now < end; now += BALANCE_INTERVAL_MS)
+    for (int64_t end = now + 2000; now < end; now += BALANCE_INTERVAL_MS)
         (void)balance_look(&balance, figures, 4, 1000, now, false);
     assert_in_range(balance.slot[0].weight, 2200, 2800);
+}
+
+/* Processors are scarce: at each look another worker was late. */
+static void test_lateness_that_wanders(void **state)
+{
+    (void)state;
+    struct balance balance = {0};
+    struct balance_figures figures[3];
+    for (int64_t now = 1000; now < 20000; now += BALANCE_INTERVAL_MS) {
+        for (int i = 0; i < 3; i++)
+            figures[i] = (struct balance_figures){.eligible = true,
+                                                  .known = true,
+                                                  .connections = 1000,
+                                                  .lag_ns = now / 100 % 3 == i ? 90000000 : 0,
+                                                  .capacity = 1};
+        (void)balance_look(&balance, figures, 3, 1000, now, false);
+        for (int i = 0; i < 3; i++)
+            assert_in_range(balance.slot[i].weight, 3000, 3700);
+    }
 }
 
 static void test_all_late_is_even(void **state)
@@ -344,7 +371,8 @@ int main(void)
         cmocka_unit_test(test_nothing_known_is_even),
         cmocka_unit_test(test_stale_or_missing_is_average),
         cmocka_unit_test(test_claims_are_limited),
-        cmocka_unit_test(test_late_worker_loses_its_share_at_once),
+        cmocka_unit_test(test_who_stays_late_loses_its_share),
+        cmocka_unit_test(test_lateness_that_wanders),
         cmocka_unit_test(test_all_late_is_even),
         cmocka_unit_test(test_even_traffic_is_left_alone),
         cmocka_unit_test(test_long_lived_connections_level),
