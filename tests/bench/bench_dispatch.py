@@ -16,28 +16,31 @@ def milliseconds(us):
 
 
 def busy_worker(options):
-    """An even spread is what the plain kernel hash gives: a quarter of the connections each."""
-    figures = {"round-robin": [], "least-connections": []}
+    """An even spread is what the plain kernel hash gives: a quarter of the connections each. With nobody
+    busy it shows what the machine itself adds."""
+    cases = {"nobody busy": ("round-robin", 0), "round-robin": ("round-robin", 2),
+             "least-connections": ("least-connections", 2)}
+    figures = {name: [] for name in cases}
     for _ in range(options.rounds):
-        for algorithm, reports in figures.items():
+        for name, (algorithm, clients) in cases.items():
             with bench.Muster(workers=4, max_workers=4, worker_path=harness.TEST_WORKER,
                               balance={"algorithm": algorithm}) as cluster:
-                report = balancing.latency_beside_a_busy_worker(cluster, options.rate,
-                                                                options.seconds)
+                report = balancing.latency_beside_a_busy_worker(
+                    cluster, options.rate, options.seconds, clients=clients)
                 assert report["failure_count"] == 0, harness.failures_text(report)
                 share = cluster.status()["dispatch"]["slots"][0]["share"]
-                reports.append((report["kinds"]["new"]["latency_us"], share))
+                figures[name].append((report["kinds"]["new"]["latency_us"], share))
     rows = []
-    for algorithm, reports in figures.items():
+    for name, reports in figures.items():
         middle = [bench.median([latency[q] for latency, _ in reports])
                   for q in ("p50", "p90", "p99", "p999")]
         share = bench.median([share for _, share in reports])
-        rows.append([algorithm, *map(milliseconds, middle), f"{100 * share:.1f} %"])
+        rows.append([name, *map(milliseconds, middle), f"{100 * share:.1f} %"])
     bench.table(f"slot 0 of 4 answers stalls of 40 ms; {options.rate} new connections/s of others, "
                 f"medians of {options.rounds} (ms)",
                 ["", "p50", "p90", "p99", "p999", "went to slot 0"], rows)
-    even, least = (bench.median([latency["p99"] for latency, _ in reports])
-                   for reports in figures.values())
+    even, least = (bench.median([latency["p99"] for latency, _ in figures[name]])
+                   for name in ("round-robin", "least-connections"))
     print(f"  p99 is {even / least:.0f} times better (aim: 5)")
 
 
