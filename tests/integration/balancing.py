@@ -46,12 +46,14 @@ def busy_worker(cluster, slot=0, clients=2, path="/test/stall?ms=40"):
             connection.close()
 
 
-def latency_beside_a_busy_worker(cluster, rate=300, seconds=4, **options):
+def latency_beside_a_busy_worker(cluster, rate=300, seconds=4, when_busy=None, **options):
     """The report of a client that opens connections, each for one request, while slot 0 is busy."""
     with busy_worker(cluster, **options):
         # The master has had the time to see it, as it has in a situation that lasts.
         watch = harness.Watch()
         harness.wait_until(lambda: watch.seconds >= 1, 5, interval=0.05)
+        if when_busy:
+            when_busy()
         return cluster.load("--new-rate", rate, "--duration", seconds).result()
 
 

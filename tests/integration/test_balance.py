@@ -12,6 +12,8 @@ import harness
 import pytest
 
 CLONE_NEWNET = 0x40000000
+# A worker that a busy machine makes late is steered away from, and its clients move.
+NEVER_LATE = {"suspect_timeout": "20s", "stall_timeout": "20s", "hang_timeout": "1m"}
 
 
 def slot_from(cluster, source, target="127.0.0.1"):
@@ -56,7 +58,7 @@ def change(cluster, **balance):
 
 
 def test_every_algorithm_by_reload(make_cluster):
-    cluster = make_cluster(workers=3, max_workers=4)
+    cluster = make_cluster(workers=3, max_workers=4, **NEVER_LATE)
     assert dispatch(cluster)["algorithm"] == "least-connections"
 
     change(cluster, algorithm="weighted", weights="6 1 1")
@@ -123,7 +125,8 @@ def test_ipv6_networks(make_cluster, algorithm):
         hosts = [f"2001:db8:0:{network:x}::{host}" for network in range(40) for host in (1, 2)]
         batch = "".join(f"addr add {host}/128 dev lo nodad\n" for host in hosts)
         subprocess.run(["ip", "-6", "-batch", "-"], input=batch, text=True, check=True)
-        cluster = make_cluster(start=False, workers=4, balance={"algorithm": algorithm})
+        cluster = make_cluster(start=False, workers=4, balance={"algorithm": algorithm},
+                               **NEVER_LATE)
         cluster.config[("listen", "default")]["address"] = "*"
         cluster.start()
         slots = {host: slot_from(cluster, host, "2001:db8::1") for host in hosts}
@@ -172,22 +175,35 @@ def test_the_shares_that_were_got(make_cluster):
     assert samples["muster_dispatch_program_swaps_total"] >= 1
 
 
-def test_least_connections_spares_a_busy_worker(make_cluster):
-    """New connections do not wait behind the slow requests of one worker."""
-    cluster = make_cluster(workers=4, max_workers=4, worker_path=harness.TEST_WORKER)
-    report = balancing.latency_beside_a_busy_worker(cluster, seconds=2)
+def share_of_a_busy_worker(cluster):
+    """The part of the new connections that came to slot 0 while it was busy."""
+    def accepted():
+        return [slot["connections"] for slot in dispatch(cluster)["slots"]]
+    before = []
+    report = balancing.latency_beside_a_busy_worker(
+        cluster, seconds=2, when_busy=lambda: before.extend(accepted()))
     assert report["failure_count"] == 0, harness.failures_text(report)
-    least = report["kinds"]["new"]["latency_us"]
+
+    def new():
+        count = [now - then for now, then in zip(accepted(), before)]
+        return count if sum(count) >= report["answered"] else None
+    count = harness.wait_until(new, 10, "every connection was reported")
+    return count[0] / sum(count)
+
+
+def test_least_connections_spares_a_busy_worker(make_cluster):
+    """New connections do not wait behind the slow requests of one worker. How long they wait is
+    measured by scripts/bench dispatch; here, by whom they are served."""
+    cluster = make_cluster(workers=4, max_workers=4, worker_path=harness.TEST_WORKER, **NEVER_LATE)
+    least = share_of_a_busy_worker(cluster)
     change(cluster, algorithm="round-robin")
-    report = balancing.latency_beside_a_busy_worker(cluster, seconds=2)
-    even = report["kinds"]["new"]["latency_us"]
-    # Every fourth waits up to 80 ms with an even spread. The benchmark asks for more.
-    assert least["p90"] * 5 < even["p90"], (least, even)
+    even = share_of_a_busy_worker(cluster)
+    assert even > 0.15 and least < even / 4, (least, even)
 
 
 def test_least_connections_levels_what_stays(make_cluster):
     """Connections that are opened while workers come, go and are restarted end evenly spread."""
-    cluster = make_cluster(workers=2, max_workers=4)
+    cluster = make_cluster(workers=2, max_workers=4, **NEVER_LATE)
     counts = balancing.crowd_through_changes(cluster, 1600, 400)
     assert set(counts) == {0, 1, 2}
     assert balancing.spread_error(counts) < 0.25, counts
