@@ -40,7 +40,7 @@ class Row:
     subjects: tuple = tuple(SUBJECTS)
 
 
-TEST_WORKER = {"worker_path": str(harness.TOOLS_DIR / "test_worker")}
+TEST_WORKER = {"worker_path": str(harness.TEST_WORKER)}
 EVEN = {"balance": {"algorithm": "round-robin"}}
 ROWS = [
     Row("scale", "{} scale-downs and scale-ups", churn.scaling, 300, 10),

@@ -457,7 +457,7 @@ def long_lived(subject, count, open_rate=1000):
     client = subject.load("--open-rate", open_rate)
 
     def held():
-        return [len(harness.peer_ports(pid)) for pid in subject.workers()]
+        return [len(harness.peers(pid)) for pid in subject.workers()]
     try:
         for _ in range(max(2, int(0.6 * count / open_rate))):
             subject.scale(choice.randint(2, subject.most - 1))

@@ -115,9 +115,9 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def peer_ports(pid):
-    """The remote TCP ports of the connections that a process holds."""
-    ports = set()
+def peers(pid):
+    """The remote addresses and ports of the TCP connections that a process holds."""
+    found = set()
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = os.pidfd_open(pid)
     try:
@@ -130,7 +130,7 @@ def peer_ports(pid):
             try:
                 with socket.socket(fileno=fd) as sock:
                     if sock.family in (socket.AF_INET, socket.AF_INET6):
-                        ports.add(sock.getpeername()[1])
+                        found.add(sock.getpeername()[:2])
             except OSError as error:
                 if error.errno == errno.ENOTSOCK:
                     os.close(fd)
@@ -138,7 +138,12 @@ def peer_ports(pid):
                     raise
     finally:
         os.close(pidfd)
-    return ports
+    return found
+
+
+def peer_ports(pid):
+    """Only the ports."""
+    return {port for _, port in peers(pid)}
 
 
 # ---- HTTP ----

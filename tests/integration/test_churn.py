@@ -75,13 +75,17 @@ def test_kill_9_of_the_master(subject, place):
     nothing_failed(churn.master_kills(subject(place), 2 if place else 4))
 
 
+def test_upgrade(subject):
+    """The programs are replaced on disk and taken into use, in the same process."""
+    nothing_failed(churn.upgrades(subject(), 2))
+
+
 def test_sigterm_and_start(subject, place):
     nothing_failed(churn.restarts(subject(place), 1 if place else 2))
 
 
 def test_a_stopped_worker(subject):
     """Nobody fails; new connections wait for it as long as it takes to be suspect, no longer."""
-    one = subject(None, report_interval="100ms", suspect_timeout="300ms", hang_timeout="20s")
-    result = churn.worker_stops(one, 1, seconds=1.5)
+    result = churn.worker_stops(subject(), 1, seconds=1.5)
     nothing_failed(result)
     assert result.longest_new_ms < 300 + 700 * harness.PATIENCE, result.slow[:5]
