@@ -84,6 +84,21 @@ static int open_log_file(const char *path, const struct master *master, char *er
     return fd;
 }
 
+int master_check_logs(const struct master *master, const struct config *config, char *error,
+                      size_t size)
+{
+    const char *const paths[] = {config->log_file, config->log_access_file};
+    for (size_t i = 0; i < ARRAY_COUNT(paths); i++) {
+        if (paths[i][0] == '\0')
+            continue;
+        int fd = open_log_file(paths[i], master, error, size);
+        if (fd < 0)
+            return fd;
+        (void)close(fd);
+    }
+    return 0;
+}
+
 int master_open_logs(struct master *master, const struct config *config, char *error, size_t size)
 {
     if (config->log_file[0] != '\0') {

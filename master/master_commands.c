@@ -235,6 +235,10 @@ static void restart(struct master *master, const struct command *command, comman
 static void reload(struct master *master, const struct command *command, command_on_done *on_done,
                    void *context)
 {
+    if (on_done == NULL && master->reload_again) {
+        log_info("one more reload is to come already", LOG_STR("who", command->who));
+        return; /* nobody waits: signal after signal must not pile up */
+    }
     struct pending_command *pending = wait_for(master, command, on_done, context);
     if (pending == NULL)
         return;

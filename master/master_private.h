@@ -149,6 +149,9 @@ struct master {
     events_add(&(master)->events, clock_wall_ms(), EVENT_##kind, (slot), (pid), __VA_ARGS__)
 void master_reconcile_soon(struct master *master);
 void master_set_rules(struct master *master);
+/* Whether the log files of a configuration can be opened. */
+int master_check_logs(const struct master *master, const struct config *config, char *error,
+                      size_t size);
 int master_open_logs(struct master *master, const struct config *config, char *error,
                      size_t error_size);
 

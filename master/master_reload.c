@@ -96,7 +96,8 @@ static struct config *check(struct master *master, char *message, size_t size)
                        "these keys cannot change without a restart of the master: %.*s",
                        (int)comparison.refused.len, comparison.refused.ptr);
         config_free(&config);
-    } else if (!fits_slots(master, config, message, size)) {
+    } else if (!fits_slots(master, config, message, size) ||
+               master_check_logs(master, config, message, size) != 0) {
         config_free(&config);
     }
     buf_fini(&comparison.refused);

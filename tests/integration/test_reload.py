@@ -309,6 +309,27 @@ def test_keys_that_cannot_change_live_are_named(make_cluster):
     cluster.wait_log("reload refused", count=2)
 
 
+def test_a_log_that_cannot_be_opened_is_refused(make_cluster):
+    cluster = make_cluster()
+    cluster.write_config(log={"file": cluster.dir / "nowhere" / "log"})
+    result = cluster.musterctl("reload")
+    assert result.returncode == 1 and "cannot open the log file" in result.stderr
+    assert cluster.status()["generation"] == 1
+
+
+def test_signals_do_not_pile_up(make_cluster):
+    cluster = make_cluster(canary_time="2s")
+    cluster.send_signal(signal.SIGHUP)
+    wait_canary(cluster)
+    for _ in range(5):
+        cluster.send_signal(signal.SIGHUP)
+        harness.wait_until(cluster.status, 5)
+    cluster.wait_log("one more reload is to come already")
+    harness.wait_until(lambda: cluster.status()["generation"] == 3, 15, "it was done once more")
+    harness.wait_until(lambda: not cluster.status()["reload"]["running"], 15)
+    assert cluster.status()["generation"] == 3
+
+
 # ---- the worker binary ----
 
 def test_a_binary_replaced_on_disk_waits_for_a_reload(make_cluster):
