@@ -220,6 +220,8 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
     master_steer_again(master);
+    if (master->suspected_unsaved)
+        master_save_cluster(master);
     tell_service_manager(master, now_ms);
     if (getpid() == 1)
         reap_orphans(master);

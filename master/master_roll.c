@@ -286,6 +286,9 @@ void master_call_roll(struct master *master, const struct state *state)
         cluster->state = CLUSTER_RUNNING;
         cluster->was_ready = true;
     }
+    master_event(master, ADOPTED, EVENT_NO_SLOT, 0,
+                 "%d workers of the master before go on serving, %d were gone", cluster->adopted,
+                 state->worker_count - living);
     log_notice("roll call: workers of the master before go on serving",
                LOG_INT("adopted", cluster->adopted),
                LOG_INT("draining", roster_count(master->roster, WORKER_DRAINING)),

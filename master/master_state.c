@@ -49,8 +49,11 @@ void master_save_cluster(struct master *master)
     memcpy(out.who, cluster->manual_who, sizeof(out.who));
     memcpy(out.upgrade_who, cluster->upgrade.who, sizeof(out.upgrade_who));
     memcpy(out.restarts, roster->restarts, sizeof(out.restarts));
-    for (int i = 0; i < roster->slot_count; i++)
+    for (int i = 0; i < roster->slot_count; i++) {
         out.slot_restarts[i] = roster->slots[i].restarts;
+        out.slot_suspected[i] = roster->slots[i].suspected;
+    }
+    master->suspected_unsaved = false;
     complain(master, state_file_put_cluster(master->state_file, &out, &master->totals.dead));
 }
 
@@ -130,8 +133,10 @@ void master_restore(struct master *master, const struct state *state)
     int64_t now_wall_ms = clock_wall_ms();
     master->totals.dead = state->dead;
     memcpy(roster->restarts, from->restarts, sizeof(roster->restarts));
-    for (int i = 0; i < roster->slot_count; i++)
+    for (int i = 0; i < roster->slot_count; i++) {
         roster->slots[i].restarts = from->slot_restarts[i];
+        roster->slots[i].suspected = from->slot_suspected[i];
+    }
     cluster->masters = from->masters + 1;
     cluster->newest_generation = from->newest_generation;
     roster->generation = from->generation;

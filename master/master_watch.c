@@ -217,9 +217,11 @@ void master_on_suspect(struct master *master, struct worker *worker, int64_t now
     if (worker->watch.late && stopped == NULL)
         ask_for_trace(worker, now_ms);
     if (!may_tell(&worker->watch, now_ms)) {
+        master->suspected_unsaved = true;
         slot->shown = slot_state_now(slot, now_ms);
         return;
     }
+    master_save_cluster(master);
     log_warning("worker is late, steering away from it", LOG_INT("slot", worker->slot),
                 LOG_INT("pid", worker->pid), LOG_STR("reason", why),
                 LOG_STR("process", stopped != NULL ? stopped : "runs"),

@@ -63,6 +63,7 @@ enum tag {
     TAG_STARTED,
     TAG_SNAPSHOT,
     TAG_SLOTS,
+    TAG_SLOT_SUSPECTED, /* u64 each */
 };
 
 struct state_file {
@@ -275,6 +276,24 @@ int state_file_put_worker(struct state_file *file, int cell, const struct state_
     return write_record(file, cell, record);
 }
 
+/* Without the zeros at the end. */
+static void put_slot_counts(struct buf *record, int tag, const uint64_t counts[CONTRACT_MAX_SLOTS])
+{
+    size_t slots = CONTRACT_MAX_SLOTS;
+    while (slots > 0 && counts[slots - 1] == 0)
+        slots--;
+    ipc_put_bytes(record, (enum message_field)tag, counts, slots * sizeof(counts[0]));
+}
+
+static void get_slot_counts(const struct ipc_message *record, int tag,
+                            uint64_t out[CONTRACT_MAX_SLOTS])
+{
+    struct slice bytes;
+    if (ipc_get_bytes(record, (enum message_field)tag, &bytes) &&
+        bytes.len <= CONTRACT_MAX_SLOTS * sizeof(out[0]))
+        memcpy(out, bytes.ptr, bytes.len);
+}
+
 static void put_restarts(struct buf *record, const struct state_cluster *cluster)
 {
     struct buf text;
@@ -284,11 +303,8 @@ static void put_restarts(struct buf *record, const struct state_cluster *cluster
                    (unsigned long long)cluster->restarts[i]);
     ipc_put_bytes(record, (enum message_field)TAG_RESTARTS, text.ptr, text.len);
     buf_fini(&text);
-    size_t slots = CONTRACT_MAX_SLOTS;
-    while (slots > 0 && cluster->slot_restarts[slots - 1] == 0)
-        slots--;
-    ipc_put_bytes(record, (enum message_field)TAG_SLOT_RESTARTS, cluster->slot_restarts,
-                  slots * sizeof(cluster->slot_restarts[0]));
+    put_slot_counts(record, TAG_SLOT_RESTARTS, cluster->slot_restarts);
+    put_slot_counts(record, TAG_SLOT_SUSPECTED, cluster->slot_suspected);
 }
 
 int state_file_put_cluster(struct state_file *file, const struct state_cluster *cluster,
@@ -349,13 +365,11 @@ static void parse_restarts(char *text, uint64_t restarts[DEATH_REASON_COUNT])
 
 static void get_restarts(const struct ipc_message *record, struct state_cluster *out)
 {
-    struct slice bytes;
     char text[1024];
     get_text(record, TAG_RESTARTS, text, sizeof(text));
     parse_restarts(text, out->restarts);
-    if (ipc_get_bytes(record, (enum message_field)TAG_SLOT_RESTARTS, &bytes) &&
-        bytes.len <= sizeof(out->slot_restarts))
-        memcpy(out->slot_restarts, bytes.ptr, bytes.len);
+    get_slot_counts(record, TAG_SLOT_RESTARTS, out->slot_restarts);
+    get_slot_counts(record, TAG_SLOT_SUSPECTED, out->slot_suspected);
 }
 
 static int read_cluster(const struct ipc_message *record, struct state *out)

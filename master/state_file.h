@@ -52,6 +52,7 @@ struct state_cluster {
     char who[64];
     uint64_t restarts[DEATH_REASON_COUNT];
     uint64_t slot_restarts[CONTRACT_MAX_SLOTS];
+    uint64_t slot_suspected[CONTRACT_MAX_SLOTS];
     int slot_count;   /* sockets per listening address */
     uint64_t masters; /* how many masters this cluster has had before this one */
 

@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import fake_worker
 import harness
 import pytest
 from harness import PATIENCE, Connection, Watch, wait_until
@@ -202,7 +203,38 @@ def test_a_stopped_master_suspects_nobody_for_it(make_watched):
     assert not cluster.events("hang_killed") and not cluster.events("death")
 
 
-def test_an_uninterested_worker_is_not_disturbed(make_watched):
+def test_a_worker_of_contract_version_1_has_its_reports_only(make_cluster):
+    """No board: two report intervals without a report are late, less is not."""
+    cluster = make_cluster(start=False, workers=2)
+    fake = fake_worker.script(cluster.dir / "old-worker", "worker.become_ready()\nworker.go_on()")
+    shell = cluster.dir / "worker"
+    shell.write_text(f'#!/bin/sh\n[ "$2" = 1 ] && exec {fake} "$@"\nexec {harness.WORKER} "$@"\n')
+    shell.chmod(0o755)
+    cluster.config["worker_path"] = shell
+    cluster.start()
+    ready = Watch()
+    wait_until(lambda: suspects(cluster), what="the worker that does not report is suspect")
+    assert ready.seconds > 1
+    assert suspects(cluster)[1].startswith("no report for"), suspects(cluster)
+    for _ in range(10):
+        assert cluster.get("/health/live").json["slot"] == 0
+
+
+def test_the_count_of_suspicions_outlives_the_master(make_watched):
+    cluster = make_watched(workers=2, hang_timeout="60s")
+    pid = cluster.kill_worker(1, signal.SIGSTOP)
+    wait_until(lambda: suspects(cluster), what="the stopped worker is suspect")
+    os.kill(pid, signal.SIGCONT)
+    cluster.wait_ready()
+    cluster.kill_master()
+    cluster.start()
+    assert cluster.workers()[1]["suspected"] >= 1
+    assert cluster.worker_pid(1) == pid
+    adopted = cluster.events("adopted")
+    assert adopted and "2 workers" in adopted[0]["text"], adopted
+
+
+def test_a_worker_is_not_disturbed_by_the_question(make_watched):
     """SIGURG from anybody: a line in the log, and the worker goes on."""
     cluster = make_watched(workers=1)
     with Connection(cluster.address) as connection:

@@ -3,9 +3,10 @@
  * stub_worker - a worker that serves nobody and reports plausible numbers.
  *
  * For measuring the master with many workers: it speaks the contract (HELLO,
- * READY, ASSIGNED, METRICS once a second, GOODBYE), needs little memory and
+ * READY, ASSIGNED, METRICS once a second, a beat every 100 ms, GOODBYE), needs little memory and
  * next to no processor time. Set as `worker_path`.
  */
+#include "common/board.h"
 #include "common/clock.h"
 #include "common/ipc.h"
 #include "common/metrics.h"
@@ -21,12 +22,14 @@
 
 enum {
     REPORT_MS = 1000,
+    BEAT_MS = 100,
     REQUESTS_PER_REPORT = 500,
     CONNECTIONS = 100,
 };
 
 struct stub {
     int control;
+    struct board *board; /* NULL: the master gave none */
     uint32_t slot;
     uint64_t generation;
     bool ready;
@@ -94,7 +97,27 @@ static void send_metrics(struct stub *stub)
     buf_fini(&snapshot);
 }
 
-static void on_message(struct stub *stub, const struct ipc_message *message)
+static void beat(const struct stub *stub)
+{
+    if (stub->board == NULL)
+        return;
+    BOARD_SET(stub->board, interval_ns, BEAT_MS * INT64_C(1000000));
+    BOARD_SET(stub->board, connections, CONNECTIONS);
+    BOARD_SET(stub->board, beat_ns, clock_monotonic_ns());
+}
+
+static void take_board(struct stub *stub, struct ipc_message *message)
+{
+    int fd = ipc_take_fd(message, 0);
+    if (fd < 0)
+        return;
+    board_unmap(stub->board);
+    stub->board = board_map(fd);
+    (void)close(fd);
+    beat(stub);
+}
+
+static void on_message(struct stub *stub, struct ipc_message *message)
 {
     uint64_t epoch = 0;
     struct slot_set slots = {0};
@@ -117,6 +140,9 @@ static void on_message(struct stub *stub, const struct ipc_message *message)
         ipc_begin(&stub->out, MESSAGE_GOODBYE);
         stub_send(stub);
         exit(WORKER_EXIT_OK);
+    case MESSAGE_BOARD:
+        take_board(stub, message);
+        return;
     case MESSAGE_REFUSED:
         exit(WORKER_EXIT_REFUSED);
     default:
@@ -179,12 +205,17 @@ int main(int argc, char **argv)
     if (stub.control < 0)
         return WORKER_EXIT_NO_MASTER;
     send_hello(&stub);
+    int64_t next_beat_ms = clock_monotonic_ms() + BEAT_MS;
     int64_t next_report_ms = clock_monotonic_ms() + REPORT_MS;
     for (;;) {
-        int64_t left_ms = next_report_ms - clock_monotonic_ms();
+        int64_t left_ms = next_beat_ms - clock_monotonic_ms();
         struct pollfd poll_fd = {.fd = stub.control, .events = POLLIN};
         if (poll(&poll_fd, 1, left_ms > 0 ? (int)left_ms : 0) > 0)
             receive_all(&stub);
+        if (clock_monotonic_ms() >= next_beat_ms) {
+            next_beat_ms += BEAT_MS;
+            beat(&stub);
+        }
         if (clock_monotonic_ms() >= next_report_ms) {
             next_report_ms += REPORT_MS;
             if (stub.ready)

@@ -87,6 +87,7 @@ static void put_cluster(struct state_file *file, uint64_t generation, uint64_t d
     cluster.restarts[DEATH_CRASH] = 11;
     cluster.restarts[DEATH_SHUTDOWN] = 12;
     cluster.slot_restarts[0] = 1;
+    cluster.slot_suspected[3] = 7;
     cluster.slot_restarts[CONTRACT_MAX_SLOTS - 1] = 2;
     metrics_reset(&dead);
     dead.counter[METRIC_HTTP_REQUESTS] = dead_requests;
@@ -121,6 +122,7 @@ static void test_round_trip(void **unused)
     assert_int_equal(state.cluster.restarts[DEATH_CRASH], 11);
     assert_int_equal(state.cluster.restarts[DEATH_SHUTDOWN], 12);
     assert_int_equal(state.cluster.slot_restarts[0], 1);
+    assert_int_equal(state.cluster.slot_suspected[3], 7);
     assert_int_equal(state.cluster.slot_restarts[CONTRACT_MAX_SLOTS - 1], 2);
     assert_int_equal(state.cluster.slot_count, 8);
     assert_int_equal(state.cluster.masters, 4);
