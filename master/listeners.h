@@ -49,6 +49,7 @@ struct listener_group {
 struct listeners {
     struct listener_group group[CONTRACT_MAX_GROUPS];
     int group_count;
+    int stored; /* how many of the sockets came from the service manager's store */
 };
 
 /* Listening sockets that outlived a master: in the workers, or in the service

@@ -7,6 +7,7 @@
 
 #include "common/log.h"
 #include "master/dispatch.h"
+#include "master/fd_store.h"
 #include "master/port_holder.h"
 
 #include <arpa/inet.h>
@@ -401,18 +402,71 @@ static int inherit_one(struct listeners *listeners, int fd, const char *name, in
     return 0;
 }
 
-static int inherit(struct listeners *listeners, int slot_count, char *error, size_t error_size)
+/* The descriptors of LISTEN_FDS; a name is NULL when its descriptor is taken. */
+struct handed_over {
+    char **names;
+    int count;
+};
+
+static void free_handed_over(struct handed_over *handed)
 {
-    char **names = NULL;
-    int count = sd_listen_fds_with_names(1, &names);
+    for (int i = 0; i < handed->count; i++)
+        free(handed->names[i]);
+    free(handed->names);
+}
+
+/* Takes out those that a master before this one had stored. */
+static int take_stored(struct handed_over *handed, struct found_sockets *out)
+{
     int err = 0;
-    for (int i = 0; i < count; i++) {
-        if (err == 0)
-            err = inherit_one(listeners, SD_LISTEN_FDS_START + i, names[i], slot_count, error,
-                              error_size);
-        free(names[i]);
+    for (int i = 0; i < handed->count; i++) {
+        int slot;
+        if (!fd_store_parse_name(handed->names[i], &slot))
+            continue;
+        int failed = fd_store_collect(out, SD_LISTEN_FDS_START + i, slot);
+        err = err == 0 ? failed : err;
+        free(handed->names[i]);
+        handed->names[i] = NULL;
     }
-    free(names);
+    return err;
+}
+
+static int inherit(struct listeners *listeners, const struct handed_over *handed, int slot_count,
+                   char *error, size_t error_size)
+{
+    int err = 0;
+    for (int i = 0; i < handed->count && err == 0; i++)
+        if (handed->names[i] != NULL)
+            err = inherit_one(listeners, SD_LISTEN_FDS_START + i, handed->names[i], slot_count,
+                              error, error_size);
+    return err;
+}
+
+/* What outlived the master before: living workers have it all; without them there is what the
+ * service manager kept. */
+static int take_over(struct listeners *listeners, struct found_sockets *found,
+                     struct handed_over *handed, int slot_count, char *error, size_t error_size)
+{
+    struct found_sockets stored = {0};
+    int err = take_stored(handed, &stored), count = stored.count;
+    bool usable = err == 0 && count > 0 && fd_store_is_complete(&stored);
+    err = 0;
+    if (found != NULL && found->count > 0) {
+        listeners->stored = usable ? count : 0;
+        err = listeners_adopt(listeners, found, slot_count, error, error_size);
+    } else if (usable) {
+        log_notice("taking back the sockets that the service manager kept",
+                   LOG_INT("sockets", count));
+        listeners->stored = count;
+        err = listeners_adopt(listeners, &stored, slot_count, error, error_size);
+    }
+    found_sockets_fini(&stored);
+    if (count > 0 && !usable) {
+        log_warning("the service manager kept some of the sockets only, which is of no use: "
+                    "FileDescriptorStoreMax= must be addresses x (max_workers + 1)",
+                    LOG_INT("sockets", count));
+        fd_store_forget(CONTRACT_MAX_SLOTS, true);
+    }
     return err;
 }
 
@@ -491,11 +545,14 @@ int listeners_open(struct listeners *listeners, const struct config *config, int
                    uid_t unix_owner, struct found_sockets *found, char *error, size_t error_size)
 {
     memset(listeners, 0, sizeof(*listeners));
-    int err = 0;
-    if (found != NULL && found->count > 0)
-        err = listeners_adopt(listeners, found, slot_count, error, error_size);
+    struct handed_over handed = {0};
+    handed.count = sd_listen_fds_with_names(1, &handed.names);
+    if (handed.count < 0)
+        handed.count = 0;
+    int err = take_over(listeners, found, &handed, slot_count, error, error_size);
     if (err == 0)
-        err = inherit(listeners, slot_count, error, error_size);
+        err = inherit(listeners, &handed, slot_count, error, error_size);
+    free_handed_over(&handed);
     for (int i = 0; i < config->listen_count && err == 0; i++) {
         struct endpoint endpoint[2];
         int count = endpoints_of(&config->listens[i], endpoint);

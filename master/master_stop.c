@@ -15,6 +15,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "master/fd_store.h"
 
 #include <signal.h>
 #include <string.h>
@@ -24,6 +25,9 @@ enum { GRACE_MS = 500, CUT_GRACE_MS = 1000 };
 
 /* How long to wait for workers to close their listening sockets after that. */
 enum { CLOSE_TIMEOUT_MS = 1500, CLOSE_POLL_MS = 20 };
+
+/* What the end of the last worker, killed if need be, may take after drain_timeout. */
+enum { KILL_SLACK_MS = 10000 };
 
 /* A second signal this soon is the same one: timeout(1) and some shells signal
  * a process and then its group. */
@@ -81,6 +85,12 @@ static bool all_have_closed(const struct master *master)
     return true;
 }
 
+static void close_listeners(struct master *master)
+{
+    listeners_close(&master->listeners);
+    fd_store_forget(master->roster->slot_count, false);
+}
+
 static void on_stop_timer(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -91,7 +101,7 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *context)
     else if (!all_have_closed(master) && clock_monotonic_ms() < master->close_deadline_ms)
         after(master, CLOSE_POLL_MS);
     else
-        listeners_close(&master->listeners);
+        close_listeners(master);
     master_stop_check(master);
 }
 
@@ -106,7 +116,7 @@ void master_drain(struct master *master, const char *who)
     master_event(master, STOP, EVENT_NO_SLOT, 0, "draining, asked for by %s", who);
     master->cluster.state = CLUSTER_DRAINING;
     master->drain_since_ms = clock_monotonic_ms();
-    notify_stopping();
+    notify_stopping(master->config->drain_timeout + KILL_SLACK_MS);
     master_send_state(master);
     if (master->stop_timer == NULL)
         master->stop_timer = evtimer_new(master->base, on_stop_timer, master);
@@ -130,7 +140,7 @@ void master_cut(struct master *master)
     master->cluster.state = CLUSTER_STOPPING;
     master->rules.stopping = true;
     master->rules.kill_grace_ms = CUT_GRACE_MS;
-    listeners_close(&master->listeners);
+    close_listeners(master);
     drain_all(master, 0, 0);
 }
 

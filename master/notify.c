@@ -23,9 +23,11 @@ void notify_reloading(int64_t monotonic_us)
     (void)sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRId64, monotonic_us);
 }
 
-void notify_stopping(void)
+void notify_stopping(int64_t timeout_ms)
 {
-    (void)sd_notify(0, "STOPPING=1\nSTATUS=Draining");
+    /* TimeoutStopSec= may be too short for the configured drain_timeout. */
+    (void)sd_notifyf(0, "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=%" PRId64,
+                     timeout_ms * 1000);
 }
 
 void notify_watchdog(void)

@@ -12,7 +12,8 @@
 void notify_ready(const char *status);
 void notify_status(const char *status);
 void notify_reloading(int64_t monotonic_us);
-void notify_stopping(void);
+/* It will be over within that time. */
+void notify_stopping(int64_t timeout_ms);
 void notify_watchdog(void);
 
 /* How often notify_watchdog() is expected, half of WATCHDOG_USEC, in ms; 0: not. */

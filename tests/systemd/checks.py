@@ -6,8 +6,7 @@ import traceback
 
 import unit
 
-MISSING = {"fd store": "the master does not keep its sockets in systemd yet",
-           "upgrade": "musterctl upgrade is not there yet"}
+MISSING = {"upgrade": "musterctl upgrade is not there yet"}
 _checks = []
 
 

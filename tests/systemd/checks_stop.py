@@ -91,6 +91,24 @@ def restart_hung(_):
     assert client.is_whole(client.get())
 
 
+@check("stop: a drain_timeout longer than TimeoutStopSec= is granted")
+def stop_slowly(_):
+    unit.override("[Service]\nTimeoutStopSec=1s\n")
+    unit.start()
+    with socket.create_connection(client.ADDRESS, timeout=10) as connection:
+        connection.sendall(client.REQUEST[:-2])
+        unit.wait_until(lambda: unit.status()["now"]["connections"], "the request has begun")
+        stopping = threading.Thread(target=unit.systemctl, args=("stop", unit.SERVICE))
+        stopping.start()
+        time.sleep(2.5)
+        connection.sendall(client.REQUEST[-2:])
+        answer = client.read_answer(connection)
+        stopping.join()
+    assert client.is_whole(answer), answer
+    assert unit.show("Result") == "success", unit.show("Result")
+    nothing_left()
+
+
 @check("stop: a second SIGTERM to all processes cuts what remains")
 def stop_twice(_):
     unit.start(unit.CONFIG_TEXT.replace("drain_delay = 100ms", "drain_delay = 5s"))
