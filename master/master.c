@@ -287,16 +287,28 @@ static void on_signal(evutil_socket_t number, short what, void *context)
     }
 }
 
+static const int signal_numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
+
+/* Until they can be handled: a SIGTERM during the roll call is to drain the
+ * workers that were adopted, not to leave them alone. */
+static void hold_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_COUNT(signal_numbers); i++)
+        (void)sigaddset(&set, signal_numbers[i]);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int catch_signals(struct master *master)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
     (void)signal(SIGPIPE, SIG_IGN);
-    for (size_t i = 0; i < ARRAY_COUNT(numbers); i++) {
-        master->signal[i] = evsignal_new(master->base, numbers[i], on_signal, master);
+    for (size_t i = 0; i < ARRAY_COUNT(signal_numbers); i++) {
+        master->signal[i] = evsignal_new(master->base, signal_numbers[i], on_signal, master);
         if (master->signal[i] == NULL || event_add(master->signal[i], NULL) != 0)
             return -ENOMEM;
     }
-    /* Blocked since the program before this one ended, if there was one. */
+    /* Held since the start, or since the program before this one ended. */
     sigset_t none;
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -415,6 +427,7 @@ int master_run(struct config **config, const struct master_options *options)
     totals_init(&master->totals);
     master->cluster.events = &master->events;
     buf_init(&master->message, CONTRACT_MAX_MESSAGE);
+    hold_signals();
     master->base = new_base();
 
     char error[1024] = "out of memory";

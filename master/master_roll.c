@@ -222,6 +222,14 @@ static void wait_for_deaths(struct master *master)
         ;
 }
 
+/* Signals are held until the roll has been called. */
+static bool is_to_stop(void)
+{
+    sigset_t held;
+    return sigpending(&held) == 0 &&
+           (sigismember(&held, SIGTERM) == 1 || sigismember(&held, SIGINT) == 1);
+}
+
 /* Everybody who lives is stuck: as long as a worker may be, and no longer. */
 static void wait_for_the_stuck(struct master *master, int64_t since_ms)
 {
@@ -233,7 +241,7 @@ static void wait_for_the_stuck(struct master *master, int64_t since_ms)
     log_error("no worker answers the roll call; waiting until one does, at most hang_timeout",
               LOG_INT("workers", master->roster->worker_count),
               LOG_INT("hang_timeout_ms", master->config->hang_timeout));
-    while (wait_until(master, since_ms + master->config->hang_timeout))
+    while (!is_to_stop() && wait_until(master, since_ms + master->config->hang_timeout))
         if (ask_somebody(master))
             return;
     TAILQ_FOREACH (worker, &master->roster->workers, in_roster) {

@@ -378,3 +378,15 @@ def test_killed_in_the_middle_of_a_stop(make_cluster):
             assert cluster.get("/hello").status == 200
         busy.send(b"cd")
         assert busy.read_response().status == 405
+
+
+def test_told_to_stop_during_the_roll_call(make_cluster):
+    """It drains the workers that it adopts, and leaves none behind."""
+    cluster = make_cluster(workers=3)
+    for wait_ms in (30, 80):
+        cluster.kill_master()
+        cluster.spawn()
+        time.sleep(wait_ms / 1000)
+        assert cluster.stop() == 0
+        assert not cluster.processes()
+        succeed(cluster)
