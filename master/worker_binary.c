@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -87,24 +89,44 @@ int worker_binary_open(const char *path, struct worker_binary *out)
     return 0;
 }
 
+/* Whether /proc/PID/exe names this path; a file that was replaced or removed
+ * is marked there. */
+static bool is_executed_as(const char *link, const char *path)
+{
+    static const char deleted[] = " (deleted)";
+    char resolved[PATH_MAX];
+    size_t len = strlen(link);
+    if (len > sizeof(deleted) - 1 && strcmp(link + len - (sizeof(deleted) - 1), deleted) == 0)
+        len -= sizeof(deleted) - 1;
+    if (strlen(path) == len && memcmp(link, path, len) == 0)
+        return true;
+    return realpath(path, resolved) != NULL && strlen(resolved) == len &&
+           memcmp(link, resolved, len) == 0;
+}
+
 int worker_binary_adopt(struct worker_binary *binary, pid_t pid)
 {
-    char path[48];
+    char exe[32], link[WORKER_BINARY_PATH_SIZE];
     struct stat st;
-    if (binary->known && binary->fd < 0)
-        return 0; /* a script: what its worker executes is something else */
-    (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-    int fd = open(path, O_PATH | O_CLOEXEC);
+    (void)snprintf(exe, sizeof(exe), "/proc/%d/exe", (int)pid);
+    ssize_t len = readlink(exe, link, sizeof(link) - 1);
+    if (len < 0)
+        return -errno;
+    link[len] = '\0';
+    if (!is_executed_as(link, binary->path))
+        return -ENOENT;
+    int fd = open(exe, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (fd <= STDERR_FILENO || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         (void)close(fd);
-        return -EACCES;
+        return -EBADF;
     }
     if (binary->fd >= 0)
         (void)close(binary->fd);
     binary->fd = fd;
     remember(&st, binary);
+    worker_binary_look(binary);
     return 0;
 }
 

@@ -41,16 +41,16 @@ void worker_binary_init(struct worker_binary *binary);
  * the path and is executed by it, should somebody try). `out` must be empty. */
 MUST_USE int worker_binary_open(const char *path, struct worker_binary *out);
 void worker_binary_close(struct worker_binary *binary);
+/* For a master that takes over living workers: the file that process `pid`
+ * executes takes the place of the one that is on disk by now, if it was
+ * executed under this path. 0 or -errno: `binary` is as it was. */
+MUST_USE int worker_binary_adopt(struct worker_binary *binary, pid_t pid);
 
 /* Whether every worker gets this very file. */
 bool worker_binary_is_pinned(const struct worker_binary *binary);
 /* What to give to posix_spawn(3): the path itself, or one in `buffer`. */
 const char *worker_binary_exec_path(const struct worker_binary *binary,
                                     char buffer[WORKER_BINARY_EXEC_SIZE]);
-
-/* Pins what a living worker executes, which may be another file than the one
- * that is at the path by now. What is executed by path stays so. 0 or -errno. */
-MUST_USE int worker_binary_adopt(struct worker_binary *binary, pid_t pid);
 
 /* Looks at the disk: is there another file, or another content, by now? */
 void worker_binary_look(struct worker_binary *binary);

@@ -49,7 +49,7 @@ def test_a_worker_that_cannot_start_takes_it_back(make_cluster):
     pid = cluster.kill_worker(0)
     cluster.wait_replaced(0, pid)
     assert f"pid={pid}" in first.read_text().split("worker died")[-1]
-    assert not second.exists()  # nothing of the new configuration was put in force
+    assert not second.stat().st_size  # it was seen that it could be written, no more
     assert cluster.get("/hello").status == 200
 
 
@@ -362,6 +362,22 @@ def test_a_binary_replaced_on_disk_waits_for_a_reload(make_cluster):
     cluster.wait_replaced(1, pid)  # even so
     result = cluster.musterctl("reload")
     assert result.returncode == 1 and str(program) in result.stderr
+
+
+def test_a_new_master_keeps_the_binary_of_its_workers(make_cluster):
+    cluster = make_cluster(start=False)
+    program = cluster.dir / "program"
+    shutil.copy(harness.WORKER, program)
+    cluster.config["worker_path"] = program
+    cluster.start()
+    cluster.kill_master()
+    os.rename(failing_worker(cluster), program)
+    cluster.spawn()
+    cluster.wait_ready()
+    assert cluster.status()["worker_binary"]["binary_changed_on_disk"]
+    pid = cluster.kill_worker(0)
+    cluster.wait_replaced(0, pid)
+    assert "exited with status 3" in cluster.musterctl("reload").stderr
 
 
 def test_a_script_is_run_by_its_path(make_cluster):

@@ -81,6 +81,33 @@ static void test_a_program_is_pinned(void **state)
     assert_int_equal(binary.fd, -1);
 }
 
+/* Of a process that runs: this very test. */
+static void test_adopting(void **state)
+{
+    (void)state;
+    char self[256];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    assert_true(len > 0);
+    self[len] = '\0';
+    struct worker_binary binary, disk;
+    worker_binary_init(&binary);
+    worker_binary_init(&disk);
+    assert_int_equal(worker_binary_open(self, &disk), 0);
+    (void)snprintf(binary.path, sizeof(binary.path), "%s", self);
+    assert_int_equal(worker_binary_adopt(&binary, getpid()), 0);
+    assert_true(worker_binary_is_pinned(&binary));
+    assert_true(worker_binary_same(&binary, &disk));
+    assert_false(binary.changed_on_disk);
+    worker_binary_close(&binary);
+    /* Something else is executed: an interpreter, say. */
+    write_file(path, "#!/bin/sh\n", 10);
+    assert_int_equal(worker_binary_open(path, &binary), 0);
+    assert_int_equal(worker_binary_adopt(&binary, getpid()), -ENOENT);
+    assert_false(worker_binary_is_pinned(&binary));
+    worker_binary_close(&binary);
+    worker_binary_close(&disk);
+}
+
 /* Written over, or gone: both are changes. */
 static void test_changes_in_place(void **state)
 {
@@ -135,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_program_is_pinned, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_adopting, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_changes_in_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_a_script_is_not, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_executed, set_up, tear_down),
