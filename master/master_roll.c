@@ -77,10 +77,10 @@ static void adopt(struct master *master, const struct state_worker *from)
     worker->child = child;
     if (metrics_decode(from->snapshot.ptr, from->snapshot.len, &worker->metrics) != 0)
         metrics_reset(&worker->metrics);
-    if (state == WORKER_DRAINING) {
+    if (state != WORKER_READY) /* who was starting ends by itself as a rule: nobody's fault */
         worker->ending = DEATH_RESTART;
+    if (state == WORKER_DRAINING)
         worker->drain_deadline_ms = now_ms + master->config->reload_drain_timeout;
-    }
     master_sample_worker(master, worker, now_ms);
 }
 
@@ -107,8 +107,10 @@ void master_roll_hello(struct master *master, struct worker *worker,
     if (hello->phase == WORKER_PHASE_DRAINING && hello->timeout_ms != UINT32_MAX)
         worker->drain_deadline_ms = now_ms + (int64_t)hello->timeout_ms;
     /* Its READY was on its way when the master died, and it has served since. */
-    if (hello->phase == WORKER_PHASE_SERVING && worker->state == WORKER_STARTING)
+    if (hello->phase == WORKER_PHASE_SERVING && worker->state == WORKER_STARTING) {
+        worker->ending = DEATH_NONE;
         worker_enter(worker, WORKER_READY, now_ms);
+    }
     if (worker->state == WORKER_STARTING)
         end_start(worker);
     worker->last_report_ms = now_ms;
