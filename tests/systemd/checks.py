@@ -6,23 +6,19 @@ import traceback
 
 import unit
 
-MISSING = {"upgrade": "musterctl upgrade is not there yet"}
 _checks = []
 
 
-def check(name, needs=()):
+def check(name):
     """Registers a function as a check of this name."""
     def register(function):
-        _checks.append((name, needs, function))
+        _checks.append((name, function))
         return function
     return register
 
 
-def _run_one(name, needs, function):
+def _run_one(function):
     """PASS, FAIL or SKIP, with what there is to say."""
-    for need in needs:
-        if need in MISSING:
-            return "SKIP", MISSING[need]
     unit.clean()
     journal = unit.Journal()
     try:
@@ -36,11 +32,11 @@ def _run_one(name, needs, function):
 def run_all(words):
     """Runs the checks whose name has one of the words, all without words. The exit status."""
     count = {"PASS": 0, "FAIL": 0, "SKIP": 0}
-    for name, needs, function in _checks:
+    for name, function in _checks:
         if words and not any(word in name for word in words):
             continue
         started = time.monotonic()
-        result, text = _run_one(name, needs, function)
+        result, text = _run_one(function)
         count[result] += 1
         first, *rest = (text or "").splitlines() or [""]
         detail = f": {first}" if first and result != "FAIL" else ""

@@ -46,7 +46,7 @@ def start_broken(journal):
     unit.configure(unit.CONFIG_TEXT + "worker = 3\n")
     done = unit.systemctl("start", unit.SERVICE, check=False)
     assert done.returncode != 0, "systemctl start succeeded"
-    journal.wait("muster.conf:9", "worker")
+    journal.wait("muster.conf:10", "worker")
     assert unit.is_state("failed"), unit.show("ActiveState")
     assert unit.show("ExecMainStatus") == "78", unit.show("ExecMainStatus")
     assert unit.show("NRestarts") == "0", "it was tried again, which cannot help"
@@ -92,7 +92,7 @@ def reload_broken(journal):
     unit.configure(unit.CONFIG_TEXT + "no_such_key = 1\n")
     done = unit.systemctl("reload", unit.SERVICE, check=False)
     assert done.returncode != 0, "systemctl reload succeeded"
-    journal.wait("muster.conf:9", "no_such_key")
+    journal.wait("muster.conf:10", "no_such_key")
     assert unit.is_state("active", "running")
     assert (unit.main_pid(), unit.workers()) == (master, before)
     assert client.is_whole(client.get())

@@ -52,7 +52,7 @@ def stopped(_):
     return f"answered after {1000 * (time.monotonic() - started):.0f} ms"
 
 
-@check("socket: kill -9 of the master, the workers serve on and are adopted", needs=["roll call"])
+@check("socket: kill -9 of the master, the workers serve on and are adopted")
 def kill_master(_):
     unit.systemctl("start", unit.SOCKET)
     master, workers = unit.start(), unit.workers()

@@ -25,6 +25,7 @@ max_workers = 4
 drain_delay = 100ms
 drain_idle_grace = 100ms
 drain_timeout = 10s
+canary_time = 200ms
 orphan_timeout = 30s
 route "/hello" { text = "hello\\n" }
 """
@@ -129,7 +130,7 @@ def counters():
         elif line and not line.startswith("#"):
             name, value = line.rsplit(" ", 1)
             base = name.split("{")[0]
-            if base.startswith(("muster_master_", "muster_dispatch_")):
+            if base.startswith(("muster_master_", "muster_dispatch_")) or 'process="master"' in name:
                 continue
             if kinds.get(base, kinds.get(base.rsplit("_", 1)[0])) in ("counter", "histogram"):
                 found[name] = float(value)
