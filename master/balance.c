@@ -66,6 +66,12 @@ static double load_of(const struct balance *balance, const struct balance_figure
     return claimed(figures->connections) + claimed(figures->in_flight) + unseen;
 }
 
+/* Another worker than at the last look, or one that was away. */
+static bool is_new(const struct balance *balance, const struct balance_figures *figures, int slot)
+{
+    return !balance->slot[slot].eligible || balance->slot[slot].worker != figures->worker;
+}
+
 /* How late a loop is, the least of three looks. Where processors are scarce
  * everybody is late now and then, and whoever is punished for it drives the
  * shares of all; what counts is who stays late. */
@@ -73,8 +79,8 @@ static double lasting_lag(struct balance *balance, const struct balance_figures 
                           bool is_next_look)
 {
     double *lag = balance->slot[slot].lag_ns;
-    if (!balance->slot[slot].eligible)
-        lag[0] = lag[1] = lag[2] = 0; /* another worker, or one that was away */
+    if (is_new(balance, figures, slot))
+        lag[0] = lag[1] = lag[2] = 0;
     if (is_next_look) {
         lag[2] = lag[1];
         lag[1] = lag[0];
@@ -136,13 +142,14 @@ static void update_trust(struct balance *balance, const struct balance_figures *
         growth *= left >= BALANCE_INTERVAL_MS ? TRUST_GROWTH
                                               : 1 + (TRUST_GROWTH - 1) * left / BALANCE_INTERVAL_MS;
     for (int i = 0; i < look->count; i++) {
-        bool was_eligible = balance->slot[i].eligible;
+        bool is_beginner = is_new(balance, &figures[i], i);
         double *trust = &balance->slot[i].trust;
         balance->slot[i].eligible = figures[i].eligible;
+        balance->slot[i].worker = figures[i].worker;
         if (!figures[i].eligible)
             continue;
         double allowed = trust_for(look->lag_ns[i], look->lag_limit_ns);
-        double reached = was_eligible ? larger(*trust, LEAST_TRUST) * growth : NEW_TRUST;
+        double reached = is_beginner ? NEW_TRUST : larger(*trust, LEAST_TRUST) * growth;
         *trust = smaller(allowed, reached);
     }
 }

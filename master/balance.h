@@ -34,6 +34,7 @@ struct balance_figures {
     bool eligible;       /* may be chosen; not suspect, not draining */
     bool known;          /* there are figures */
     uint16_t capacity;   /* in relation to the others, 1 or more */
+    int32_t worker;      /* who it is: another number is another worker */
     int64_t connections; /* open */
     int64_t in_flight;   /* requests */
     int64_t lag_ns;      /* how late its loop is */
@@ -48,6 +49,7 @@ struct balance {
         double share;     /* wanted at the last look */
         uint16_t weight;  /* as last given out */
         bool eligible;
+        int32_t worker;
     } slot[CONTRACT_MAX_SLOTS];
     int64_t looked_ms;
     double connections; /* of all eligible slots, when they were counted */

@@ -80,6 +80,7 @@ static bool look(struct master *master, const struct slot_set *slots, bool force
         figures[i].eligible = slot_set_has(slots, (unsigned)i);
         if (!figures[i].eligible || worker == NULL)
             continue;
+        figures[i].worker = worker->pid;
         read_worker(worker, now_ms, &figures[i]);
         arrivals += worker->accept_rate;
     }
@@ -125,7 +126,7 @@ static int put_in_force(struct master *master)
 void master_steer(struct master *master, const struct slot_set *slots)
 {
     if (master->cluster.state >= CLUSTER_STOPPING)
-        return; /* nobody is chosen any more */
+        return; /* all are turned away, and nothing is to change that */
     master->choice.slots = *slots;
     if (follows_load(master))
         (void)look(master, slots, true);

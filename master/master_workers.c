@@ -194,6 +194,7 @@ static void on_ready(void *context, struct worker *worker)
     }
     /* The kernel must know before anybody else is told. */
     master_carry_out(master);
+    master_dispatch_wake(master); /* its slot may have had another worker */
 }
 
 static void on_assigned(void *context, struct worker *worker, uint64_t epoch,

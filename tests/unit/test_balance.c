@@ -243,6 +243,27 @@ static void test_lateness_that_wanders(void **state)
     }
 }
 
+/* A reload puts another worker into a slot that was never without one. */
+static void test_a_replaced_worker_begins_with_little(void **state)
+{
+    (void)state;
+    struct balance balance = {0};
+    struct balance_figures figures[4];
+    int64_t now = 1000;
+    for (int i = 0; i < 4; i++)
+        figures[i] = (struct balance_figures){
+            .eligible = true, .known = true, .connections = 500, .capacity = 1, .worker = 10 + i};
+    for (; now < 4000; now += BALANCE_INTERVAL_MS)
+        (void)balance_look(&balance, figures, 4, 1000, now, false);
+    figures[1].worker = 99;
+    figures[1].connections = 0;
+    (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
+    assert_in_range(balance.slot[1].weight, 100, 1000);
+    for (int64_t end = now + 1000; now < end; now += BALANCE_INTERVAL_MS)
+        (void)balance_look(&balance, figures, 4, 1000, now, false);
+    assert_in_range(balance.slot[1].weight, 4000, 7600);
+}
+
 static void test_all_late_is_even(void **state)
 {
     (void)state;
@@ -316,6 +337,7 @@ static void test_herd(void **state)
         live(500);
         assert_int_equal(sim.got[2] == 0, 0);
         sim.figures[2].eligible = true;
+        sim.figures[2].worker = 7;
         look(true);
         memset(sim.got, 0, sizeof(sim.got));
         live(100);
@@ -373,6 +395,7 @@ int main(void)
         cmocka_unit_test(test_claims_are_limited),
         cmocka_unit_test(test_who_stays_late_loses_its_share),
         cmocka_unit_test(test_lateness_that_wanders),
+        cmocka_unit_test(test_a_replaced_worker_begins_with_little),
         cmocka_unit_test(test_all_late_is_even),
         cmocka_unit_test(test_even_traffic_is_left_alone),
         cmocka_unit_test(test_long_lived_connections_level),
