@@ -8,7 +8,8 @@
 
 /* How far ahead the levels are to be even. Several looks fit into it, so that a
  * step too far is seen and corrected before it is done. */
-static const double HORIZON_S = 1.0;
+static const double HORIZON_S = 0.5;
+static const double HORIZON_AGES = 2; /* and so many times the age of the figures */
 /* With few arrivals as if there were this many for each slot, and this share of
  * what is open: a burst must not find all weight on one slot. */
 static const double LEAST_ARRIVALS_PER_SLOT = 8;
@@ -20,7 +21,7 @@ static const double MOST_SHARES = 3;
 static const double LAG_FREE_NS = 5e6;
 static const double LAG_RATIO = 2;
 static const double LEAST_TRUST = 0.01; /* below it a slot gets nothing */
-static const double NEW_TRUST = 0.1;
+static const double NEW_TRUST = 0.2;
 static const double TRUST_GROWTH = 1.5; /* per look of BALANCE_INTERVAL_MS */
 
 /* Changes below this part of an even share are noise. */
@@ -66,10 +67,11 @@ static double load_of(const struct balance *balance, const struct balance_figure
     return claimed(figures->connections) + claimed(figures->in_flight) + unseen;
 }
 
-/* Another worker than at the last look, or one that was away. */
+/* Another worker than at the last look. One that was suspect and comes back is
+ * not new: what is known of it stays. */
 static bool is_new(const struct balance *balance, const struct balance_figures *figures, int slot)
 {
-    return !balance->slot[slot].eligible || balance->slot[slot].worker != figures->worker;
+    return balance->slot[slot].worker != figures->worker;
 }
 
 /* How late a loop is, the least of three looks. Where processors are scarce
@@ -93,6 +95,7 @@ static void measure(const struct balance *balance, const struct balance_figures 
                     double rate, struct look *look)
 {
     double capacity = 0, best_lag_ns = -1, known_load = 0, known_capacity = 0, eligible = 0;
+    double horizon_s = HORIZON_S;
     for (int i = 0; i < look->count; i++) {
         look->capacity[i] = figures[i].eligible ? larger(figures[i].capacity, 1) : 0;
         capacity += look->capacity[i];
@@ -102,6 +105,7 @@ static void measure(const struct balance *balance, const struct balance_figures 
         if (!is_fresh(&figures[i]))
             continue;
         look->load[i] = load_of(balance, &figures[i], i, rate);
+        horizon_s = larger(horizon_s, HORIZON_AGES * (double)figures[i].age_ms / 1000);
         known_load += look->load[i];
         known_capacity += look->capacity[i];
         if (best_lag_ns < 0 || look->lag_ns[i] < best_lag_ns)
@@ -115,7 +119,7 @@ static void measure(const struct balance *balance, const struct balance_figures 
         look->capacity[i] /= capacity;
         look->load[i] = is_fresh(&figures[i]) ? look->load[i] / look->capacity[i] : average;
     }
-    look->arrivals = larger(rate * HORIZON_S, larger(LEAST_ARRIVALS_PER_SLOT * eligible,
+    look->arrivals = larger(rate * horizon_s, larger(LEAST_ARRIVALS_PER_SLOT * eligible,
                                                      LEAST_ARRIVALS_SHARE * known_load));
     look->lag_limit_ns = larger(LAG_FREE_NS, LAG_RATIO * best_lag_ns);
 }
@@ -144,10 +148,7 @@ static void update_trust(struct balance *balance, const struct balance_figures *
     for (int i = 0; i < look->count; i++) {
         bool is_beginner = is_new(balance, &figures[i], i);
         double *trust = &balance->slot[i].trust;
-        balance->slot[i].eligible = figures[i].eligible;
         balance->slot[i].worker = figures[i].worker;
-        if (!figures[i].eligible)
-            continue;
         double allowed = trust_for(look->lag_ns[i], look->lag_limit_ns);
         double reached = is_beginner ? NEW_TRUST : larger(*trust, LEAST_TRUST) * growth;
         *trust = smaller(allowed, reached);

@@ -6,8 +6,8 @@
  * Pure: (what was decided before, figures of each slot, now) -> weights. The
  * kernel spreads by these weights until the next call, so they are not a
  * ranking: a slot that has fewest is not given everything, but as much as
- * would level it with the others over the next second at the present rate of
- * arrivals. That is what keeps many arrivals between two looks from flooding
+ * would level it with the others over the next half second at the present rate
+ * of arrivals. That is what keeps many arrivals between two looks from flooding
  * one slot and then the next.
  *
  * On top of it each slot is trusted more or less. A worker whose loop stays late
@@ -32,9 +32,9 @@ enum {
 /* What is known of a slot. */
 struct balance_figures {
     bool eligible;       /* may be chosen; not suspect, not draining */
-    bool known;          /* there are figures */
+    bool known;          /* there are figures, also of one that is suspect */
     uint16_t capacity;   /* in relation to the others, 1 or more */
-    int32_t worker;      /* who it is: another number is another worker */
+    int32_t worker;      /* who it is, not 0: another number is another worker */
     int64_t connections; /* open */
     int64_t in_flight;   /* requests */
     int64_t lag_ns;      /* how late its loop is */
@@ -48,7 +48,6 @@ struct balance {
         double lag_ns[3]; /* at the last looks */
         double share;     /* wanted at the last look */
         uint16_t weight;  /* as last given out */
-        bool eligible;
         int32_t worker;
     } slot[CONTRACT_MAX_SLOTS];
     int64_t looked_ms;

@@ -65,6 +65,19 @@ static void read_worker(const struct worker *worker, int64_t now_ms, struct bala
     out->age_ms = now_ms - worker->last_report_ms;
 }
 
+/* Whose sockets these are; a suspect one is looked at, too, so that it is known
+ * when it comes back. */
+static const struct worker *find_worker(const struct slot *slot)
+{
+    const struct worker *worker = slot_ready_worker(slot);
+    if (worker != NULL)
+        return worker;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot)
+        if (worker->state == WORKER_SUSPECT)
+            break;
+    return worker;
+}
+
 /* True when the weights changed by enough. */
 static bool look(struct master *master, const struct slot_set *slots, bool force)
 {
@@ -73,12 +86,13 @@ static bool look(struct master *master, const struct slot_set *slots, bool force
     int64_t now_ms = clock_monotonic_ms();
     double arrivals = 0;
     bool settled = true;
+    CHECK(count <= CONTRACT_MAX_SLOTS);
     memset(figures, 0, (size_t)count * sizeof(figures[0]));
     for (int i = 0; i < count; i++) {
-        const struct worker *worker = slot_ready_worker(&master->roster->slots[i]);
+        const struct worker *worker = find_worker(&master->roster->slots[i]);
         figures[i].capacity = master->capacity[i];
         figures[i].eligible = slot_set_has(slots, (unsigned)i);
-        if (!figures[i].eligible || worker == NULL)
+        if (worker == NULL)
             continue;
         figures[i].worker = worker->pid;
         read_worker(worker, now_ms, &figures[i]);

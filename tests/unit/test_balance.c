@@ -56,7 +56,8 @@ static void sim_new(int count, double arrivals, double lifetime_ms, int figures_
     sim.lifetime_ms = lifetime_ms;
     sim.figures_age_ms = figures_age_ms;
     for (int i = 0; i < count; i++)
-        sim.figures[i] = (struct balance_figures){.eligible = true, .known = true, .capacity = 1};
+        sim.figures[i] =
+            (struct balance_figures){.eligible = true, .known = true, .capacity = 1, .worker = 1};
 }
 
 static double share_of(const struct balance *balance, int slot)
@@ -145,7 +146,7 @@ static void test_stale_or_missing_is_average(void **state)
     struct balance_figures figures[4];
     for (int i = 0; i < 4; i++)
         figures[i] = (struct balance_figures){
-            .eligible = true, .known = true, .connections = 1000, .capacity = 1};
+            .eligible = true, .known = true, .worker = 1, .connections = 1000, .capacity = 1};
     figures[0].known = false;
     figures[0].connections = 0; /* would attract everything if it were believed */
     figures[1].age_ms = BALANCE_STALE_MS + 1;
@@ -166,8 +167,11 @@ static void test_claims_are_limited(void **state)
             struct balance balance = {0};
             struct balance_figures figures[4] = {0};
             for (int i = 0; i < 4; i++)
-                figures[i] = (struct balance_figures){
-                    .eligible = true, .known = true, .connections = 500, .capacity = 1};
+                figures[i] = (struct balance_figures){.eligible = true,
+                                                      .known = true,
+                                                      .worker = 1,
+                                                      .connections = 500,
+                                                      .capacity = 1};
             figures[0].connections = claims[a];
             figures[0].in_flight = claims[b];
             figures[0].lag_ns = claims[a];
@@ -192,7 +196,7 @@ static void test_who_stays_late_loses_its_share(void **state)
     struct balance_figures figures[4];
     for (int i = 0; i < 4; i++)
         figures[i] = (struct balance_figures){
-            .eligible = true, .known = true, .connections = 50, .capacity = 1};
+            .eligible = true, .known = true, .worker = 1, .connections = 50, .capacity = 1};
     int64_t now = 1000;
     for (; now < 4000; now += BALANCE_INTERVAL_MS)
         (void)balance_look(&balance, figures, 4, 1000, now, false);
@@ -243,6 +247,26 @@ static void test_lateness_that_wanders(void **state)
     }
 }
 
+/* One that was suspect comes back as late as it was: that it was away for a
+ * moment gives it no new start. */
+static void test_a_suspect_one_comes_back(void **state)
+{
+    (void)state;
+    struct balance balance = {0};
+    struct balance_figures figures[4];
+    int64_t now = 1000;
+    for (int i = 0; i < 4; i++)
+        figures[i] = (struct balance_figures){
+            .eligible = true, .known = true, .connections = 50, .capacity = 1, .worker = 1};
+    figures[0].lag_ns = 60 * 1000 * 1000;
+    for (; now < 4000; now += BALANCE_INTERVAL_MS) {
+        figures[0].eligible = now / 300 % 2 == 0;
+        (void)balance_look(&balance, figures, 4, 1000, now, now % 300 == 0);
+        if (now > 1500)
+            assert_in_range(balance.slot[0].weight, 0, 20);
+    }
+}
+
 /* A reload puts another worker into a slot that was never without one. */
 static void test_a_replaced_worker_begins_with_little(void **state)
 {
@@ -258,7 +282,7 @@ static void test_a_replaced_worker_begins_with_little(void **state)
     figures[1].worker = 99;
     figures[1].connections = 0;
     (void)balance_look(&balance, figures, 4, 1000, now += BALANCE_INTERVAL_MS, false);
-    assert_in_range(balance.slot[1].weight, 100, 1000);
+    assert_in_range(balance.slot[1].weight, 100, 1600);
     for (int64_t end = now + 1000; now < end; now += BALANCE_INTERVAL_MS)
         (void)balance_look(&balance, figures, 4, 1000, now, false);
     assert_in_range(balance.slot[1].weight, 4000, 7600);
@@ -395,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_claims_are_limited),
         cmocka_unit_test(test_who_stays_late_loses_its_share),
         cmocka_unit_test(test_lateness_that_wanders),
+        cmocka_unit_test(test_a_suspect_one_comes_back),
         cmocka_unit_test(test_a_replaced_worker_begins_with_little),
         cmocka_unit_test(test_all_late_is_even),
         cmocka_unit_test(test_even_traffic_is_left_alone),
