@@ -12,15 +12,23 @@ container_init="" # of the init inside
 container_name=""
 container_groups=() # control groups of its own
 
-# Control groups for nspawn, so that several containers do not meet in ours.
+container_remove_group() { # DIRECTORY
+    find "$1" -depth -type d -exec rmdir {} + 2>/dev/null
+}
+
+# Control groups for nspawn, so that several containers do not meet in ours. Those of a run that was
+# killed are removed.
 container_make_groups() {
-    local number controllers path base
+    local number controllers path base stale
     while IFS=: read -r number controllers path; do
         case $number:$controllers in
         0:) base=$(findmnt -n -t cgroup2 -o TARGET | head -n 1) ;;
         *:name=systemd) base=/sys/fs/cgroup/systemd ;;
         *) continue ;;
         esac
+        for stale in "$base${path%/}"/muster-test-*; do
+            [[ ! -d $stale || -d /proc/${stale##*-} ]] || container_remove_group "$stale"
+        done
         path=$base${path%/}/$container_name
         if [[ -n $base ]] && mkdir "$path" 2>/dev/null; then
             container_groups+=("$path")
@@ -96,7 +104,7 @@ container_stop() {
         rmdir "/run/systemd/nspawn/propagate/$container_name" 2>/dev/null
     fi
     for group in "${container_groups[@]}"; do
-        find "$group" -depth -type d -exec rmdir {} + 2>/dev/null
+        container_remove_group "$group"
     done
     container_groups=()
 }
