@@ -6,6 +6,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "master/watch.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +36,13 @@ static void explain_unsettled(const struct master *master, int64_t now_ms, char 
         const struct slot *slot = &master->roster->slots[i];
         if (!slot->wanted || slot_ready_worker(slot) != NULL)
             continue;
+        const struct worker *worker = TAILQ_FIRST(&slot->workers);
+        if (worker != NULL && worker->state == WORKER_SUSPECT) {
+            char why[WATCH_TEXT_SIZE];
+            watch_explain(worker, now_ms, why);
+            (void)snprintf(out, size, "the worker of slot %d is suspect: %s", i, why);
+            return;
+        }
         const struct obituary *last = slot_obituary(slot, 0);
         (void)snprintf(out, size, "slot %d is %s; its last worker: %s", i,
                        slot_state_name(slot_state_now(slot, now_ms)),
@@ -66,7 +74,7 @@ static void success_text(const struct master *master, const struct command *comm
         (void)snprintf(out, size, "%d workers are ready", master->roster->desired);
         return;
     case COMMAND_RESTART: {
-        const struct worker *worker = slot_ready_worker(&master->roster->slots[command->slot]);
+        const struct worker *worker = TAILQ_FIRST(&master->roster->slots[command->slot].workers);
         (void)snprintf(out, size, "slot %d has a new worker, pid %d", command->slot,
                        worker != NULL ? (int)worker->pid : 0);
         return;

@@ -109,7 +109,6 @@ struct master {
     struct event *tick;      /* once a second */
     struct event *watch;     /* the next look at the boards */
     int64_t look_due_ms;     /* 0: there is nobody to look at */
-    bool suspected_unsaved;  /* counts of suspicions that are not in the state file yet */
     struct event *stop_timer;
     struct event *signal[MASTER_SIGNALS];
     int64_t tick_due_ns;
@@ -135,6 +134,7 @@ struct master {
     struct pending_list pending;
     uint64_t reload_round; /* counts reloads */
     bool reload_again;
+    bool suspected_unsaved; /* counts of suspicions that are not in the state file yet */
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
     int64_t drain_since_ms;       /* when the drain began */

@@ -558,6 +558,18 @@ bool policy_spend_budget(struct roster *roster, const struct policy_rules *rules
     return true;
 }
 
+/* It has a worker that serves, if only those that it has: on probation it goes on. */
+static bool is_served(const struct slot *slot)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &slot->workers, in_slot)
+        if (worker->state == WORKER_READY ||
+            (worker->state == WORKER_SUSPECT && worker->connected &&
+             worker->watch.probation_ms != 0 && !worker->watch.late))
+            return true;
+    return false;
+}
+
 bool policy_settled(const struct roster *roster)
 {
     for (int i = 0; i < roster->slot_count; i++) {
@@ -566,7 +578,7 @@ bool policy_settled(const struct roster *roster)
         TAILQ_FOREACH (worker, &slot->workers, in_slot)
             if (worker_is_live(worker) && (!slot->wanted || worker_is_outdated(roster, worker)))
                 return false;
-        if (slot->wanted && slot_ready_worker(slot) == NULL)
+        if (slot->wanted && !is_served(slot))
             return false;
     }
     return true;

@@ -104,7 +104,8 @@ bool policy_spend_budget(struct roster *roster, const struct policy_rules *rules
 bool policy_death_ends_roll(const struct roster *roster, const struct policy_rules *rules,
                             const struct worker *worker, int64_t now_ms);
 
-/* Whether every wanted slot has a READY worker that is up to date and no other. */
+/* Whether every wanted slot has a worker that is up to date and serves (READY, or
+ * on probation), and no other. */
 bool policy_settled(const struct roster *roster);
 
 #endif

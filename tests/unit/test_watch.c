@@ -246,6 +246,27 @@ static void who_stalls_every_second_stays_away(void **state)
     world_fini(&world);
 }
 
+/* A reload or a change of scale need not wait for the end of a probation. */
+static void probation_does_not_hold_up_commands(void **state)
+{
+    struct world world;
+    (void)state;
+    world_init(&world, 3);
+    roster_set_desired(world.roster, 3);
+    run(&world, 1000);
+    for (int i = 0; i < 3; i++) {
+        stall(&world, 1, 150);
+        run(&world, 500);
+    }
+    assert_int_equal(state_of(&world, 1), WORKER_SUSPECT);
+    assert_true(policy_settled(world.roster));
+    stop(&world, 1, 10000);
+    run(&world, 500);
+    assert_int_equal(state_of(&world, 1), WORKER_SUSPECT);
+    assert_false(policy_settled(world.roster));
+    world_fini(&world);
+}
+
 static void each_probation_is_twice_as_long(void **state)
 {
     static const int64_t expected_ms[] = {0, 2000, 4000, 8000, 16000, 30000, 30000};
@@ -478,6 +499,7 @@ int main(void)
         cmocka_unit_test(one_stall_is_forgotten),
         cmocka_unit_test(a_stall_that_nobody_saw_counts),
         cmocka_unit_test(who_stalls_every_second_stays_away),
+        cmocka_unit_test(probation_does_not_hold_up_commands),
         cmocka_unit_test(each_probation_is_twice_as_long),
         cmocka_unit_test(probation_never_holds_more_than_a_minority),
         cmocka_unit_test(the_last_one_is_trusted),
