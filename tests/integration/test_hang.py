@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Workers that stop, hang or stall: nobody is to wait for them."""
 import os
+import re
 import signal
 import threading
 import time
@@ -161,29 +162,32 @@ def test_a_worker_that_spins_is_traced_killed_and_replaced(make_watched):
 
 
 def test_who_stalls_again_and_again_is_kept_away(make_watched):
-    cluster = make_watched(workers=3, hang_timeout="2s")
+    """Of five workers, so that another one that is late on a busy machine makes no majority."""
+    cluster = make_watched(workers=5, hang_timeout="5s")
     with Connection(cluster.address) as staller:
         slot = staller.request("GET", "/health/live").json["slot"]
         pid = cluster.worker_pid(slot)
         for count in range(4):
             staller.request("GET", "/test/stall?ms=150")
-            time.sleep(0.85)
-            if count > 0:
-                wait_until(lambda: suspects(cluster), what="the second stall has consequences")
-                assert "on probation" in suspects(cluster)[slot], suspects(cluster)
-                for _ in range(10):
-                    assert cluster.get("/health/live").json["slot"] != slot
+            if count >= 2:  # 4 s of probation, then 8 s
+                reason = wait_until(lambda: "on probation" in suspects(cluster).get(slot, "")
+                                    and suspects(cluster)[slot], what="it is on probation")
+                assert int(re.search(r"late (\d+) times", reason)[1]) > count, reason
+                served_by = {cluster.get("/health/live").json["slot"] for _ in range(10)}
+                assert slot not in served_by
+            time.sleep(0.8)
     assert cluster.worker_pid(slot) == pid
     assert not cluster.events("hang_killed") and not cluster.events("death")
-    wait_until(cluster.is_ready, 20, what="it behaves, so it is trusted again")
+    wait_until(cluster.is_ready, 30, what="it behaves, so it is trusted again")
 
 
 def test_a_busy_worker_that_goes_on_is_never_killed(make_watched):
     cluster = make_watched(workers=2, hang_timeout="4s")
     with Connection(cluster.address) as connection:
         pid = cluster.worker_pid(connection.request("GET", "/health/live").json["slot"])
-        for _ in range(12):  # one long turn after the other, for 6 s
-            assert connection.request("GET", "/test/slow?ms=500").status == 200
+        # One long turn after the other, for 5 s. Not of processor time: others may have that.
+        for _ in range(10):
+            assert connection.request("GET", "/test/stall?ms=500").status == 200
     assert pid in cluster.worker_pids()
     assert not cluster.events("hang_killed") and not cluster.events("death")
 
