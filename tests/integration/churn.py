@@ -450,11 +450,12 @@ def slow_worker(subject, seconds):
 def long_lived(subject, count, open_rate=1000):
     """`count` connections are opened, and stay, while workers come and go; the last two fifths are
     opened when that is over. How evenly do they lie on the workers in the end? A connection whose
-    worker leaves is opened again at the same pace; each asks for something every five seconds."""
+    worker leaves is opened again at the same pace; each asks for something every five seconds, and looks
+    first whether it was closed in between, as connection pools do."""
     result = Result(subject.name)
     choice = random.Random(5)
     subject.load_size = {"new_rate": 0, "keepalive": count, "keepalive_rate": count / 5}
-    client = subject.load("--open-rate", open_rate)
+    client = subject.load("--open-rate", open_rate, "--check-idle")
 
     def held():
         return [len(harness.peers(pid)) for pid in subject.workers()]

@@ -521,10 +521,22 @@ static void start_new(void)
     }
 }
 
+/* Whether the server has closed it already, as connection pools ask before they
+ * use one that has been idle for seconds. */
+static bool conn_has_ended(const struct conn *conn)
+{
+    char byte;
+    return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 static void start_requests(void)
 {
     struct conn *conn;
     while (next_request_ns <= now_ns && (conn = TAILQ_FIRST(&idle)) != NULL) {
+        if (options.check_idle && conn_has_ended(conn)) {
+            on_end(conn, 0);
+            continue;
+        }
         if (now_ns - next_request_ns > NS_PER_MS)
             counts[LOAD_KEEPALIVE].outcome[LOAD_LATE]++;
         TAILQ_REMOVE(&idle, conn, link);

@@ -25,7 +25,7 @@ struct load_options {
     double port, keepalive, churn, rate, new_rate, open_rate, max_open, sources, slow_ms;
     double duration_s, connect_timeout_s, answer_timeout_s, linger_s;
     double expect_status, expect_body_bytes;
-    bool series, track, strict;
+    bool series, track, strict, check_idle;
 };
 
 static struct load_options options = {
@@ -89,6 +89,8 @@ static const struct load_option load_option_table[] = {
     FLAG_OPTION("track-pid", track, "note local ports, and Muster-Worker, for each failure"),
     FLAG_OPTION("series", series, "print numbers for each second, too"),
     NUMBER_OPTION("slow-ms", slow_ms, "N: list requests that took longer (1000)"),
+    FLAG_OPTION("check-idle", check_idle,
+                "look whether an idle connection was closed before using it"),
     FLAG_OPTION("strict", strict, "exit with 2 when something failed, or was not even started"),
 };
 
