@@ -88,7 +88,6 @@ struct master {
     struct management *management;
     struct roll_call roll;
     struct state_file *state_file; /* NULL: cannot be written */
-    bool state_failed;             /* said so already */
     uint64_t config_id;            /* of the configuration in force */
     char program_path[4096];       /* what an upgrade executes */
     struct upgrade_check *upgrade_check;
@@ -103,7 +102,9 @@ struct master {
     struct event *balance_due;
     int quiet_looks; /* looks in a row that found nothing going on */
     struct slot_set steered;
-    bool steer_failed; /* the kernel refused the program for `steered` */
+    bool steer_failed;      /* the kernel refused the program for `steered` */
+    bool state_failed;      /* the state file cannot be written, and that was said */
+    bool suspected_unsaved; /* counts of suspicions that are not in the state file yet */
     uint64_t assign_epoch;
     struct event *reconcile; /* due when the plan may have changed */
     struct event *tick;      /* once a second */
@@ -137,7 +138,9 @@ struct master {
     bool suspected_unsaved; /* counts of suspicions that are not in the state file yet */
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
+    bool handshakes_done;         /* those that had begun before the stop */
     int64_t drain_since_ms;       /* when the drain began */
+    int64_t stop_listening_ms;    /* since when nobody can begin a connection */
     int64_t close_deadline_ms;    /* close the listening sockets then, whoever still has them */
     int64_t watchdog_interval_ms; /* 0: none asked for */
     int64_t watchdog_sent_ms;

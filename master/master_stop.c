@@ -6,11 +6,13 @@
  *              balancers go elsewhere; connections are still taken.
  *   DRAINING -> STOPPING: the kernel ignores the SYN of new connections, so
  *              none is begun that could not be served; handshakes under way
- *              complete and are accepted for GRACE_MS; then the workers close
+ *              complete, in HANDSHAKE_TIMEOUT_MS if they lost a packet, and are
+ *              accepted for GRACE_MS more; then the workers close
  *              their listening sockets and say so, the master closes its own,
  *              and new connections are refused. Workers finish what they have,
  *              for drain_timeout at most.
  */
+#include "master/handshakes.h"
 #include "master/master_private.h"
 
 #include "common/clock.h"
@@ -20,8 +22,12 @@
 #include <signal.h>
 #include <string.h>
 
-/* Long enough for the last packet of a handshake from anywhere on earth. */
+/* Long enough for what was completed to be accepted. */
 enum { GRACE_MS = 500, CUT_GRACE_MS = 1000 };
+
+/* How long handshakes may take, and how often they are looked at. A packet that
+ * was lost is sent again after one second, and after three. */
+enum { HANDSHAKE_TIMEOUT_MS = 3500, HANDSHAKE_POLL_MS = 200 };
 
 /* How long to wait for workers to close their listening sockets after that. */
 enum { CLOSE_TIMEOUT_MS = 1500, CLOSE_POLL_MS = 20 };
@@ -63,6 +69,27 @@ static void drain_all(struct master *master, int64_t timeout_ms, int64_t grace_m
     master_reconcile_soon(master);
 }
 
+/* The workers drain, but go on accepting for a grace period from now. */
+static void grant_grace(struct master *master)
+{
+    int64_t now_ms = clock_monotonic_ms();
+    int64_t left_ms = master->config->drain_timeout - (now_ms - master->drain_since_ms);
+    master->close_deadline_ms = now_ms + GRACE_MS + CLOSE_TIMEOUT_MS;
+    drain_all(master, left_ms > 0 ? left_ms : 0, GRACE_MS);
+    after(master, HANDSHAKE_POLL_MS);
+}
+
+/* Closing a listening socket resets every handshake that began at it. */
+static bool handshakes_need_time(struct master *master)
+{
+    if (!master->handshakes_done)
+        master->handshakes_done =
+            master->cut ||
+            clock_monotonic_ms() - master->stop_listening_ms >= HANDSHAKE_TIMEOUT_MS ||
+            !handshakes_pending(&master->listeners);
+    return !master->handshakes_done;
+}
+
 static void stop_listening(struct master *master)
 {
     log_notice("no new connections from now on",
@@ -70,10 +97,9 @@ static void stop_listening(struct master *master)
     master->cluster.state = CLUSTER_STOPPING;
     master->rules.stopping = true;
     listeners_refuse_new(&master->listeners, &master->steered, master->roster->slot_count);
-    master->close_deadline_ms = clock_monotonic_ms() + GRACE_MS + CLOSE_TIMEOUT_MS;
+    master->stop_listening_ms = clock_monotonic_ms();
     master_send_state(master);
-    drain_all(master, master->config->drain_timeout - master->config->drain_delay, GRACE_MS);
-    after(master, GRACE_MS);
+    grant_grace(master);
 }
 
 static bool all_have_closed(const struct master *master)
@@ -98,6 +124,8 @@ static void on_stop_timer(evutil_socket_t fd, short what, void *context)
     struct master *master = context;
     if (master->cluster.state == CLUSTER_DRAINING)
         stop_listening(master);
+    else if (handshakes_need_time(master))
+        grant_grace(master);
     else if (!all_have_closed(master) && clock_monotonic_ms() < master->close_deadline_ms)
         after(master, CLOSE_POLL_MS);
     else

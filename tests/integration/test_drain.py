@@ -174,6 +174,35 @@ def test_a_worker_that_dies_in_the_drain_ends_nothing(big_files):
                 if not any(f"pid={pid}" in line for pid in pids)]  # none was started again
 
 
+@pytest.mark.limit(90)
+def test_handshakes_that_take_long_are_completed(make_cluster):
+    """Whose first packet was taken before the stop is served, also when its handshake needs longer
+    than any grace period, as after a lost packet."""
+    try:
+        line = wire.Wire(round_trip_ms=1500)
+    except wire.Unavailable as error:
+        pytest.skip(f"no network namespaces here: {error}")
+    with line:
+        cluster = make_cluster(prefix=line.server, drain_delay="0s",
+                               sections={("listen", "default"): {"address": line.address}})
+        client = harness.Load((line.address, cluster.port), cluster.dir, "--new-rate", 40,
+                              "--connect-timeout", 20, "--duration", 3, "--linger", 15,
+                              prefix=line.client)
+        try:
+            # Handshakes are at every stage when the first connections have been accepted.
+            harness.wait_until(
+                lambda: cluster.metrics()["muster_connections_accepted_total"] > 0, 15)
+            watch = harness.Watch()
+            assert cluster.stop() == 0
+            assert watch.seconds < 12 * harness.PATIENCE
+            report = client.result()
+        finally:
+            client.kill()
+    bad = [failure for failure in report["failures"] if failure["what"] != "connect_refused"]
+    assert not bad, bad[:5]
+    assert report["answered"] >= 40  # a second and a half of them
+
+
 def test_musterctl_drains(cluster):
     result = cluster.musterctl("drain", "--no-wait")
     assert result.returncode == 0, result.stderr
