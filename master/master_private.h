@@ -135,7 +135,6 @@ struct master {
     struct pending_list pending;
     uint64_t reload_round; /* counts reloads */
     bool reload_again;
-    bool suspected_unsaved; /* counts of suspicions that are not in the state file yet */
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
     bool handshakes_done;         /* those that had begun before the stop */
