@@ -475,6 +475,9 @@ static void plan_recycling(const struct roster *roster, const struct policy_rule
         return;
     if (roster->rolling || roster->trial.generation != 0 || !policy_settled(roster))
         return;
+    /* Requests and memory grow without anything happening here. */
+    if (recycle->requests != 0 || recycle->memory_bytes != 0)
+        policy_wake_at(plan, now_ms + RECYCLE_LOOK_MS);
     struct worker *worker;
     TAILQ_FOREACH (worker, &roster->workers, in_roster) {
         if (worker->state != WORKER_READY || worker->leaving)

@@ -16,7 +16,7 @@
 
 #include "master/roster.h"
 
-enum { RECYCLE_MAX_DOUBLINGS = 6 };
+enum { RECYCLE_MAX_DOUBLINGS = 6, RECYCLE_LOOK_MS = 1000 };
 
 struct recycle_rules {
     uint64_t requests;     /* 0: no bound */

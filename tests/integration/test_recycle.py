@@ -30,10 +30,10 @@ def test_after_so_many_requests(make_cluster, load):
     client = load(cluster, "--keepalive", 16, "--new-rate", 100).wait_flowing()
     harness.wait_until(lambda: {slot for slot, _ in recycled(cluster)} == {0, 1, 2}, 20,
                        "each slot has had one recycled")
+    harness.wait_until(lambda: not set(pids) & set(cluster.worker_pids()), 10, "all are new")
     report = client.stop()
     assert not report["failures"], harness.failures_text(report)
     check_one_by_one(cluster)
-    assert not set(pids) & set(cluster.worker_pids())
     last = cluster.management("GET", "/cluster/workers/0", over_socket=True).json["last_exit"]
     assert last["reason"] == "recycle"
     assert re.fullmatch(r"after [\d,]+ requests \(bound 300 \+ [\d.]+ % jitter\)", last["why"])

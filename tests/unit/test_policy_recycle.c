@@ -146,6 +146,22 @@ static void test_one_at_a_time(void **state)
     sim_fini(&sim);
 }
 
+/* Requests are counted in the workers: looked at every second, though nothing happens. */
+static void test_somebody_looks(void **state)
+{
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, 2, 1);
+    start_all(&sim);
+    sim.rules.recycle = (struct recycle_rules){.requests = 1000, .min_age_ms = 1000};
+    decide(&sim);
+    assert_true(sim.plan.wake_at_ms <= sim.now_ms + 1000);
+    ready_in(&sim, 0)->metrics.counter[METRIC_HTTP_REQUESTS] = 1000;
+    pass(&sim, 1000);
+    assert_int_equal(sim.recycled, 1);
+    sim_fini(&sim);
+}
+
 /* Not while a reload goes on, a worker is missing, or the number changes. */
 static void test_only_in_peace(void **state)
 {
@@ -203,9 +219,13 @@ static void test_successor_that_cannot_start(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bounds),        cmocka_unit_test(test_too_young),
-        cmocka_unit_test(test_jitter),        cmocka_unit_test(test_one_at_a_time),
-        cmocka_unit_test(test_only_in_peace), cmocka_unit_test(test_successor_that_cannot_start),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_too_young),
+        cmocka_unit_test(test_jitter),
+        cmocka_unit_test(test_one_at_a_time),
+        cmocka_unit_test(test_somebody_looks),
+        cmocka_unit_test(test_only_in_peace),
+        cmocka_unit_test(test_successor_that_cannot_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
