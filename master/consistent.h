@@ -20,7 +20,7 @@
 
 enum {
     /* Divided without remainder by most small numbers; as a program it stays
-     * under the 20 KB of memory that kernels before 6.8 allow it. */
+     * under the 20 KB of memory that older kernels allow it. */
     CONSISTENT_BUCKETS = 720,
     CONSISTENT_BUCKETS_MANY = 1920, /* for more slots than the other one is good for */
     CONSISTENT_FEW_SLOTS = 180,

@@ -152,7 +152,7 @@ def test_ipv6_networks(make_cluster, algorithm):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a network")
 def test_a_kernel_that_has_no_room_for_the_program(make_cluster):
-    """Kernels before 6.8 give a program 20 KB; what is refused is replaced by an even spread, and told."""
+    """Older kernels give a program 20 KB; what is refused is replaced by an even spread, and told."""
     def work():
         try:
             with open("/proc/sys/net/core/optmem_max", "w", encoding="ascii") as file:
