@@ -12,7 +12,7 @@ PACKAGES_RUN=(
 PACKAGES_TEST=(
     "${PACKAGES_RUN[@]}"
     libcmocka-dev python3 python3-pytest python3-yaml curl
-    clang-format clang-tidy cppcheck shellcheck pyflakes3 groff-base
+    clang-format clang-tidy cppcheck shellcheck pyflakes3 groff-base spin
     systemd prometheus
     mmdebstrap systemd-container util-linux
 )
