@@ -47,6 +47,8 @@ typedef void command_on_done(void *context, const struct command_result *result)
 struct master;
 void command_run(struct master *master, const struct command *command, command_on_done *on_done,
                  void *context);
+/* Counters are about to be told to somebody. */
+void command_publish(struct master *master);
 /* `on_done` is not called for this context any more. The command goes on. */
 void command_forget(struct master *master, void *context);
 

@@ -143,6 +143,8 @@ static enum MHD_Result answer_view(struct request *request, enum view view)
     struct buf body;
     struct view_result result;
     buf_init(&body, 0);
+    if (view == VIEW_METRICS)
+        command_publish(request->endpoint->management->master);
     view_render(request->endpoint->management->cluster, view, format, clock_monotonic_ms(), &body,
                 &result);
     return request_answer(request, result.status, result.content_type, &body);
@@ -168,6 +170,7 @@ static enum MHD_Result answer_document(struct request *request,
 {
     struct buf body;
     buf_init(&body, 0);
+    command_publish(request->endpoint->management->master);
     render(request->endpoint->management->cluster, clock_monotonic_ms(), &body);
     return request_answer(request, MHD_HTTP_OK, json_type, &body);
 }

@@ -166,6 +166,8 @@ static void sample_master(struct master *master, int64_t now_ms)
     int64_t elapsed_ms = now_ms - master->sampled_ms;
     if (procfs_sample(&master->procfs, &cluster->master_proc) != 0)
         return;
+    cluster->master_proc.cpu_user_ms += master->cpu_user_before_ms;
+    cluster->master_proc.cpu_system_ms += master->cpu_system_before_ms;
     if (master->sampled_ms != 0 && elapsed_ms > 0)
         cluster->master_cpu_percent =
             100.0 *
@@ -207,7 +209,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     cluster->master_lag_ns = late_ns > 0 ? late_ns : 0;
 
     sample_master(master, now_ms);
-    cluster->control_rejected = control_rejected(master->control);
+    cluster->control_rejected = master->rejected_before + control_rejected(master->control);
     for (int i = 0; i < cluster->listener_count && i < master->listeners.group_count; i++)
         cluster->listener[i].queue = listeners_queue(&master->listeners.group[i]);
     struct worker *worker;

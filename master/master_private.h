@@ -113,6 +113,8 @@ struct master {
     struct event *stop_timer;
     struct event *signal[MASTER_SIGNALS];
     int64_t tick_due_ns;
+    uint64_t rejected_before; /* what masters before this one had counted */
+    uint64_t cpu_user_before_ms, cpu_system_before_ms;
     int64_t sampled_ms;   /* when cluster.master_proc was read */
     struct procfs procfs; /* of this process */
 

@@ -42,6 +42,14 @@ void master_save_cluster(struct master *master)
         .upgrade_started_wall_ms = cluster->upgrade.started_wall_ms,
         .slot_count = roster->slot_count,
         .masters = cluster->masters,
+        .wakeups = cluster->wakeups,
+        .queries_answered = cluster->queries_answered,
+        .control_rejected = cluster->control_rejected,
+        .program_swaps = cluster->dispatch.swaps,
+        .cpu_user_ms = cluster->master_proc.cpu_user_ms,
+        .cpu_system_ms = cluster->master_proc.cpu_system_ms,
+        .cpu_user_before_ms = master->cpu_user_before_ms,
+        .cpu_system_before_ms = master->cpu_system_before_ms,
     };
     if (cluster->manual && cluster->manual_until_ms != 0)
         out.until_wall_ms = clock_wall_ms() + cluster->manual_until_ms - clock_monotonic_ms();
@@ -99,6 +107,12 @@ void master_forget_worker(struct master *master, struct worker *worker)
     master_save_cluster(master);
 }
 
+/* What somebody has read must never be less afterwards, so it is written down first. */
+void command_publish(struct master *master)
+{
+    master_save_cluster(master);
+}
+
 void master_open_state(struct master *master)
 {
     int err = state_file_new(master->state_path, &master->state_file);
@@ -138,6 +152,14 @@ void master_restore(struct master *master, const struct state *state)
         roster->slots[i].suspected = from->slot_suspected[i];
     }
     cluster->masters = from->masters + 1;
+    cluster->wakeups = from->wakeups;
+    cluster->queries_answered = from->queries_answered;
+    cluster->control_rejected = from->control_rejected;
+    master->rejected_before = from->control_rejected;
+    cluster->dispatch.swaps = from->program_swaps;
+    bool same_process = master->options->arrival->arrived;
+    master->cpu_user_before_ms = same_process ? from->cpu_user_before_ms : from->cpu_user_ms;
+    master->cpu_system_before_ms = same_process ? from->cpu_system_before_ms : from->cpu_system_ms;
     cluster->newest_generation = from->newest_generation;
     roster->generation = from->generation;
     /* What stands for the generation is what its workers have. */

@@ -278,6 +278,8 @@ static void on_query(void *context, struct worker *worker, uint32_t id, uint32_t
     struct view_result result = {.status = 404, .content_type = "text/plain"};
     struct buf document;
     buf_init(&document, CONTRACT_MAX_DOCUMENT);
+    if (view == VIEW_METRICS)
+        command_publish(master);
     if (view < VIEW_COUNT)
         view_render(&master->cluster, (enum view)view, (enum view_format)format,
                     clock_monotonic_ms(), &document, &result);

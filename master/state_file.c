@@ -63,6 +63,14 @@ enum tag {
     TAG_STARTED,
     TAG_SNAPSHOT,
     TAG_SLOTS,
+    TAG_WAKEUPS = 64,
+    TAG_QUERIES,
+    TAG_REJECTED,
+    TAG_SWAPS,
+    TAG_CPU_USER,
+    TAG_CPU_SYSTEM,
+    TAG_CPU_USER_BEFORE,
+    TAG_CPU_SYSTEM_BEFORE,
     TAG_SLOT_SUSPECTED, /* u64 each */
 };
 
@@ -337,6 +345,14 @@ int state_file_put_cluster(struct state_file *file, const struct state_cluster *
     put_text(record, TAG_REASON, cluster->reason);
     put_text(record, TAG_WHO, cluster->who);
     put(record, TAG_MASTERS, cluster->masters);
+    put(record, TAG_WAKEUPS, cluster->wakeups);
+    put(record, TAG_QUERIES, cluster->queries_answered);
+    put(record, TAG_REJECTED, cluster->control_rejected);
+    put(record, TAG_SWAPS, cluster->program_swaps);
+    put(record, TAG_CPU_USER, cluster->cpu_user_ms);
+    put(record, TAG_CPU_SYSTEM, cluster->cpu_system_ms);
+    put(record, TAG_CPU_USER_BEFORE, cluster->cpu_user_before_ms);
+    put(record, TAG_CPU_SYSTEM_BEFORE, cluster->cpu_system_before_ms);
     put(record, TAG_SLOTS, (uint64_t)cluster->slot_count);
     put(record, TAG_UPGRADE_PID, (uint64_t)cluster->upgrade_pid);
     put(record, TAG_UPGRADE_STARTED, (uint64_t)cluster->upgrade_started_wall_ms);
@@ -395,6 +411,14 @@ static int read_cluster(const struct ipc_message *record, struct state *out)
     get_text(record, TAG_REASON, cluster->reason, sizeof(cluster->reason));
     get_text(record, TAG_WHO, cluster->who, sizeof(cluster->who));
     cluster->masters = get(record, TAG_MASTERS);
+    cluster->wakeups = get(record, TAG_WAKEUPS);
+    cluster->queries_answered = get(record, TAG_QUERIES);
+    cluster->control_rejected = get(record, TAG_REJECTED);
+    cluster->program_swaps = get(record, TAG_SWAPS);
+    cluster->cpu_user_ms = get(record, TAG_CPU_USER);
+    cluster->cpu_system_ms = get(record, TAG_CPU_SYSTEM);
+    cluster->cpu_user_before_ms = get(record, TAG_CPU_USER_BEFORE);
+    cluster->cpu_system_before_ms = get(record, TAG_CPU_SYSTEM_BEFORE);
     uint64_t slots = get(record, TAG_SLOTS);
     cluster->slot_count = slots <= CONTRACT_MAX_SLOTS ? (int)slots : 0;
     cluster->upgrade_pid = (pid_t)get(record, TAG_UPGRADE_PID);

@@ -53,7 +53,15 @@ struct state_cluster {
     uint64_t restarts[DEATH_REASON_COUNT];
     uint64_t slot_restarts[CONTRACT_MAX_SLOTS];
     uint64_t slot_suspected[CONTRACT_MAX_SLOTS];
-    int slot_count;   /* sockets per listening address */
+    int slot_count; /* sockets per listening address */
+    /* What the master itself has counted; of the processor time the part of masters
+     * before it apart, for an upgrade goes on in the same process. */
+    uint64_t wakeups;
+    uint64_t queries_answered;
+    uint64_t control_rejected;
+    uint64_t program_swaps;
+    uint64_t cpu_user_ms, cpu_system_ms;
+    uint64_t cpu_user_before_ms, cpu_system_before_ms;
     uint64_t masters; /* how many masters this cluster has had before this one */
 
     /* An upgrade in place: the same process goes on as the new program. */
