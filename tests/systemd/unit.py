@@ -120,8 +120,7 @@ def status():
 
 
 def counters():
-    """Every counter of /metrics, by its name and labels; those of what one process of the master
-    did, which begin anew with the next one, left out."""
+    """Every counter of /metrics, by its name and labels."""
     found, kinds = {}, {}
     for line in musterctl("metrics").splitlines():
         if line.startswith("# TYPE "):
@@ -130,8 +129,6 @@ def counters():
         elif line and not line.startswith("#"):
             name, value = line.rsplit(" ", 1)
             base = name.split("{")[0]
-            if base.startswith(("muster_master_", "muster_dispatch_")) or 'process="master"' in name:
-                continue
             if kinds.get(base, kinds.get(base.rsplit("_", 1)[0])) in ("counter", "histogram"):
                 found[name] = float(value)
     return found
