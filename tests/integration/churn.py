@@ -231,10 +231,8 @@ class Muster(Subject):
         return None
 
     def counters(self):
-        """Those of the cluster; what the master counts about its own process begins with it."""
-        text = self.cluster.management("GET", "/metrics", over_socket=True).text
-        return {name: value for name, value in survival.counters(text).items()
-                if not name.startswith(("muster_master_", "muster_dispatch_program_swaps"))}
+        return survival.counters(
+            self.cluster.management("GET", "/metrics", over_socket=True).text)
 
     def restart(self, note_closed):
         before = len(self.cluster.log_text())
