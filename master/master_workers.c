@@ -177,8 +177,6 @@ static void on_ready(void *context, struct worker *worker)
         return;
     worker_enter(worker, WORKER_READY, now_ms);
     worker->last_report_ms = now_ms;
-    if (worker->accept_rate > 0 || worker->request_rate > 0)
-        master_dispatch_wake(master);
     master_save_worker(master, worker, (struct slice){0});
     master_sample_worker(master, worker, now_ms);
     master_log_slot(master, worker->slot);
@@ -262,6 +260,8 @@ static int on_metrics(void *context, struct worker *worker, uint32_t phase, stru
     worker->unheard = false;
     worker->metrics = *now;
     worker->last_report_ms = now_ms;
+    if (worker->accept_rate > 0 || worker->request_rate > 0)
+        master_dispatch_wake(master);
     master_save_worker(master, worker, snapshot);
     master_sample_worker(master, worker, now_ms);
     if (worker->state == WORKER_SUSPECT)

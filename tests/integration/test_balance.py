@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 
 import balancing
 import harness
@@ -210,6 +211,14 @@ def test_least_connections_spares_a_busy_worker(make_cluster):
     change(cluster, algorithm="round-robin")
     even = share_of_a_busy_worker(cluster)
     assert even > 0.15 and least < even / 4, (least, even)
+
+
+def test_least_connections_looks_again_after_a_quiet_time(make_cluster):
+    cluster = make_cluster(workers=3, worker_path=harness.TEST_WORKER, report_interval="200ms",
+                           **NEVER_LATE)
+    time.sleep(4)  # the master has stopped looking; if it has not, this shows nothing
+    with balancing.busy_worker(cluster, slot=0, path="/test/stall?ms=60"):
+        harness.wait_until(lambda: weights(cluster)[0] < 0.1, 15, lambda: weights(cluster))
 
 
 def test_least_connections_levels_what_stays(make_cluster):
