@@ -158,8 +158,13 @@ void master_upgrade_arrived(struct master *master)
     log_notice("this process is another program now", LOG_STR("from", upgrade->from_version),
                LOG_STR("to", MUSTER_VERSION));
     (void)close(arrival->back_fd);
-    if (arrival->config_fd >= 0)
-        (void)close(arrival->config_fd);
+    if (arrival->config_fd >= 0) {
+        /* Should a worker of the old generation die before the new one is in force,
+         * or that fail, it is replaced by one with the configuration that it had. */
+        if (master->config_document >= 0)
+            (void)close(master->config_document);
+        master->config_document = arrival->config_fd;
+    }
     if (master->roster->worker_count == 0)
         finish(master, true, "there was no worker to take over");
     else

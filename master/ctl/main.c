@@ -50,7 +50,7 @@ static void print_help(FILE *out)
           "  -u, --url URL          speak to http://HOST:PORT instead\n"
           "      --token-file FILE  the token for changes over --url (else $MANAGEMENT_TOKEN)\n"
           "  -n, --no-wait          start the change and do not wait for its end\n"
-          "  -t, --timeout TIME     how long to wait (default: 10s, changes 5m)\n"
+          "  -t, --timeout TIME     how long to wait (default: 10s, changes 20m)\n"
           "      --reason TEXT      why, for the log and the status\n"
           "      --for TIME         with scale N: for this long only, such as 30m\n"
           "  -h, --help             this text\n"

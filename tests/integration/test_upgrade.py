@@ -166,6 +166,7 @@ def test_the_canary_of_the_new_version_fails(installed, load):
     cluster = installed()
     client = load(cluster, "--keepalive", 8, "--new-rate", 200).wait_flowing()
     pids = cluster.worker_pids()
+    cluster.write_config(http={"server_header": "new"})
     install(cluster, NEXT_VERSION, worker=False)
     shutil.copy("/bin/false", cluster.dir / "bin/worker.new")
     (cluster.dir / "bin/worker.new").rename(cluster.dir / "bin/muster-worker")
@@ -178,9 +179,11 @@ def test_the_canary_of_the_new_version_fails(installed, load):
     report = client.stop()
     assert report["failure_count"] == 0, harness.failures_text(report)
     # Who dies now is replaced by what has proven itself, not by what is on disk.
-    pid = cluster.kill_worker(0)
-    cluster.wait_replaced(0, pid)
+    for slot in (0, 1):
+        pid = cluster.kill_worker(slot)
+        cluster.wait_replaced(slot, pid)
     assert versions(cluster) == {VERSION}
+    assert cluster.get("/hello").headers["server"] == "muster"
 
 
 def test_during_a_reload_it_is_refused(installed):
