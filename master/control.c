@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
@@ -449,6 +450,22 @@ static void on_acceptable(evutil_socket_t listener, short what, void *context)
     }
 }
 
+/* Whether somebody listens there, for as long as it takes a child of a killed
+ * master to execute the worker: until then it holds the socket, too. */
+static bool answers(const char *path)
+{
+    enum { TRIES = 100, PAUSE_MS = 10 };
+    for (int i = 0; i < TRIES; i++) {
+        int fd = ipc_connect(path);
+        if (fd < 0 && fd != -EAGAIN)
+            return false;
+        if (fd >= 0)
+            (void)close(fd);
+        (void)poll(NULL, 0, PAUSE_MS);
+    }
+    return true;
+}
+
 int control_new(struct event_base *base, const char *path, uid_t owner, int slot_count,
                 const struct control_callbacks *callbacks, void *context, struct control **out)
 {
@@ -462,8 +479,8 @@ int control_new(struct event_base *base, const char *path, uid_t owner, int slot
     control->slot_count = slot_count;
     TAILQ_INIT(&control->peers);
     int err = 0;
-    control->fd = ipc_listen(path);
     control->path = strdup(path);
+    control->fd = answers(path) ? -EADDRINUSE : ipc_listen(path);
     if (control->fd < 0)
         err = control->fd;
     else if (control->path == NULL)
@@ -503,7 +520,7 @@ void control_free(struct control **control_in)
         event_free(control->resume);
     if (control->fd >= 0)
         (void)close(control->fd);
-    if (control->path != NULL)
+    if (control->fd >= 0 && control->path != NULL)
         (void)unlink(control->path);
     free(control->path);
     free(control);

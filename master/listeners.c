@@ -167,6 +167,13 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
+void listeners_leave_names(struct listeners *listeners)
+{
+    for (int i = 0; i < listeners->group_count; i++)
+        if (listeners->group[i].adopted)
+            listeners->group[i].unix_path[0] = '\0';
+}
+
 void listeners_close(struct listeners *listeners)
 {
     for (int i = 0; i < listeners->group_count; i++) {

@@ -94,6 +94,9 @@ void listeners_refuse_new(struct listeners *listeners, const struct slot_set *st
 /* Closes our copies. New connections are refused once nobody else has one: the
  * workers must have closed theirs before. */
 void listeners_close(struct listeners *listeners);
+/* Unix sockets that were taken over keep their names then: this master cannot
+ * start, and the workers serve on. */
+void listeners_leave_names(struct listeners *listeners);
 
 /* Connections that wait to be accepted in a group, -1 if not known (Unix). */
 int64_t listeners_queue(const struct listener_group *group);

@@ -570,9 +570,10 @@ int listeners_open(struct listeners *listeners, const struct config *config, int
             }
         }
     }
-    if (err != 0)
+    if (err != 0) {
+        listeners_leave_names(listeners);
         listeners_close(listeners);
-    else
+    } else
         warn_unconfigured(listeners);
     return err;
 }

@@ -192,7 +192,8 @@ static void reap_orphans(const struct master *master)
 {
     siginfo_t info = {0};
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
-           roster_find_pid(master->roster, info.si_pid) == NULL) {
+           roster_find_pid(master->roster, info.si_pid) == NULL &&
+           info.si_pid != master_upgrade_check_pid(master)) {
         (void)waitpid(info.si_pid, NULL, WNOHANG);
         info.si_pid = 0;
     }
@@ -222,7 +223,9 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
     master_steer_again(master);
-    if (master->suspected_unsaved)
+    if (master->state_file == NULL)
+        master_open_state(master); /* there may be room by now */
+    else if (master->suspected_unsaved)
         master_save_cluster(master);
     tell_service_manager(master, now_ms);
     if (getpid() == 1)
@@ -374,6 +377,8 @@ static void clean_up(struct master *master)
     management_free(&master->management);
     control_free(&master->control);
     free_children(master->roster);
+    if (!master->ran)
+        listeners_leave_names(&master->listeners);
     listeners_close(&master->listeners);
     struct pending_command *pending;
     while ((pending = TAILQ_FIRST(&master->pending)) != NULL) {
@@ -446,6 +451,7 @@ int master_run(struct config **config, const struct master_options *options)
                    LOG_STR("run_dir", master->run_dir));
         master_event(master, START, EVENT_NO_SLOT, getpid(), "musterd %s, %d workers wanted",
                      MUSTER_VERSION, master->roster->desired);
+        master->ran = true;
         master_reconcile_soon(master);
         while (!event_base_got_break(master->base) &&
                event_base_loop(master->base, EVLOOP_ONCE) >= 0)

@@ -102,9 +102,9 @@ struct master {
     struct event *balance_due;
     int quiet_looks; /* looks in a row that found nothing going on */
     struct slot_set steered;
-    bool steer_failed;      /* the kernel refused the program for `steered` */
-    bool state_failed;      /* the state file cannot be written, and that was said */
-    bool suspected_unsaved; /* counts of suspicions that are not in the state file yet */
+    bool steer_failed;           /* the kernel refused the program for `steered` */
+    int64_t state_complained_ms; /* when it was last said that the state file cannot be written */
+    bool suspected_unsaved;      /* counts of suspicions that are not in the state file yet */
     uint64_t assign_epoch;
     struct event *reconcile; /* due when the plan may have changed */
     struct event *tick;      /* once a second */
@@ -137,6 +137,7 @@ struct master {
     struct pending_list pending;
     uint64_t reload_round; /* counts reloads */
     bool reload_again;
+    bool ran; /* it could start */
     bool ready_notified;
     bool cut;                     /* the drain was cut short */
     bool handshakes_done;         /* those that had begun before the stop */
@@ -275,6 +276,7 @@ void master_upgrade_result(struct master *master, bool failed, const char *messa
 /* The cluster begins to stop. */
 void master_upgrade_abandon(struct master *master);
 void master_upgrade_fini(struct master *master);
+pid_t master_upgrade_check_pid(const struct master *master); /* 0: none is under way */
 
 /* master_stop.c */
 void master_drain(struct master *master, const char *who);

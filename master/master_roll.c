@@ -182,7 +182,9 @@ static bool ask(struct master *master, struct worker *worker)
         if (roster_find_pid(master->roster, pid) != worker || !worker->connected)
             break; /* it died, or left */
     roll->asked = NULL;
-    return roll->answered && roll->found.count > 0;
+    if (!roll->answered) /* some are of no use: the others are in the way of theirs */
+        found_sockets_fini(&roll->found);
+    return roll->found.count > 0;
 }
 
 /* Serving ones first: those that drain may have closed theirs. */

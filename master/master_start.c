@@ -235,7 +235,12 @@ static int open_control(struct master *master, char *error, size_t size)
     int err = control_new(master->base, master->control_path, master->worker_uid,
                           master->roster->slot_count, &master_control_callbacks, master,
                           &master->control);
-    if (err != 0)
+    if (err == -EADDRINUSE)
+        (void)snprintf(error, size,
+                       "another musterd answers at %s, though its lock file is gone; stop it, or "
+                       "give this one a run_dir of its own",
+                       master->control_path);
+    else if (err != 0)
         (void)snprintf(error, size, "cannot open %s: %s", master->control_path, log_strerror(err));
     return err;
 }
@@ -244,6 +249,10 @@ static int open_control(struct master *master, char *error, size_t size)
 static void load_state(const struct master *master, struct state *out)
 {
     int err = state_file_load(master->state_path, out);
+    if (err == 0 && out->damaged_count > 0)
+        log_error("some of what the master before wrote down is damaged; those workers are not "
+                  "known and have to leave",
+                  LOG_STR("file", master->state_path), LOG_INT("workers", out->damaged_count));
     if (err == 0 || err == -ENOENT || err == -ESTALE)
         return;
     log_error("what the master before wrote down cannot be used; its workers are not known",

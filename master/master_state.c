@@ -11,25 +11,25 @@
 #include <string.h>
 #include <unistd.h>
 
+enum { COMPLAINT_INTERVAL_MS = 60000 };
+
+/* On a full disk some writes succeed and some do not. */
 static void complain(struct master *master, int err)
 {
-    if (err == 0) {
-        master->state_failed = false;
+    int64_t now_ms = clock_monotonic_ms();
+    if (err == 0 || (master->state_complained_ms != 0 &&
+                     now_ms - master->state_complained_ms < COMPLAINT_INTERVAL_MS))
         return;
-    }
-    if (!master->state_failed)
-        log_error("cannot write down the state: a master that comes after a crash of this one "
-                  "would not know its workers",
-                  LOG_STR("file", master->state_path), LOG_ERR(err));
-    master->state_failed = true;
+    log_error("cannot write down the state: a master that comes after a crash of this one "
+              "would not know all of its workers",
+              LOG_STR("file", master->state_path), LOG_ERR(err));
+    master->state_complained_ms = now_ms;
 }
 
-void master_save_cluster(struct master *master)
+static int save_cluster(struct master *master)
 {
     const struct cluster *cluster = &master->cluster;
     const struct roster *roster = master->roster;
-    if (master->state_file == NULL)
-        return;
     struct state_cluster out = {
         .version = MUSTER_VERSION,
         .generation = roster->generation,
@@ -62,7 +62,13 @@ void master_save_cluster(struct master *master)
         out.slot_suspected[i] = roster->slots[i].suspected;
     }
     master->suspected_unsaved = false;
-    complain(master, state_file_put_cluster(master->state_file, &out, &master->totals.dead));
+    return state_file_put_cluster(master->state_file, &out, &master->totals.dead);
+}
+
+void master_save_cluster(struct master *master)
+{
+    if (master->state_file != NULL)
+        complain(master, save_cluster(master));
 }
 
 void master_save_worker(struct master *master, struct worker *worker, struct slice snapshot)
@@ -91,10 +97,16 @@ void master_save_worker(struct master *master, struct worker *worker, struct sli
         .started_wall_ms = clock_wall_ms() - (clock_monotonic_ms() - worker->started_ms),
         .snapshot = snapshot,
     };
-    complain(master, state_file_put_worker(master->state_file, worker->state_cell, &out));
+    int err = state_file_put_worker(master->state_file, worker->state_cell, &out);
+    complain(master, err);
     buf_fini(&encoded);
-    if (new_here)
+    if (new_here && err != 0) {
+        /* Its place has no record, or that of somebody before it. */
+        state_file_drop(master->state_file, worker->state_cell);
+        worker->state_cell = -1;
+    } else if (new_here) {
         master_save_cluster(master);
+    }
 }
 
 void master_forget_worker(struct master *master, struct worker *worker)
@@ -105,6 +117,11 @@ void master_forget_worker(struct master *master, struct worker *worker)
         state_file_drop(master->state_file, worker->state_cell);
     worker->state_cell = -1;
     master_save_cluster(master);
+    /* On a full disk somebody may have waited for the room. */
+    struct worker *other;
+    TAILQ_FOREACH (other, &master->roster->workers, in_roster)
+        if (other->state_cell < 0 && other != worker)
+            master_save_worker(master, other, (struct slice){0});
 }
 
 /* What somebody has read must never be less afterwards, so it is written down first. */
@@ -115,17 +132,24 @@ void command_publish(struct master *master)
 
 void master_open_state(struct master *master)
 {
-    int err = state_file_new(master->state_path, &master->state_file);
-    if (err != 0) {
-        complain(master, err);
-        return;
-    }
-    /* Whoever finds the file finds all of them in it. */
     struct worker *worker;
-    TAILQ_FOREACH (worker, &master->roster->workers, in_roster)
+    bool whole = true;
+    int err = state_file_new(master->state_path, &master->state_file);
+    complain(master, err);
+    if (err != 0)
+        return;
+    /* Whoever finds the file finds all of them in it. */
+    TAILQ_FOREACH (worker, &master->roster->workers, in_roster) {
+        worker->state_cell = -1;
         master_save_worker(master, worker, (struct slice){0});
-    master_save_cluster(master);
-    complain(master, state_file_publish(master->state_file));
+        whole = whole && worker->state_cell >= 0;
+    }
+    err = save_cluster(master);
+    if (err == 0 && whole)
+        err = state_file_publish(master->state_file);
+    complain(master, err);
+    if (err != 0 || !whole) /* what the master before wrote down is better */
+        state_file_free(&master->state_file, false);
 }
 
 static void restore_upgrade(struct master *master, const struct state_cluster *from)

@@ -241,6 +241,11 @@ void master_upgrade_fini(struct master *master)
     check_free(master);
 }
 
+pid_t master_upgrade_check_pid(const struct master *master)
+{
+    return master->upgrade_check != NULL ? master->upgrade_check->pid : 0;
+}
+
 void master_upgrade_abandon(struct master *master)
 {
     master_upgrade_fini(master);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 enum {
@@ -159,11 +160,10 @@ static int write_record(struct state_file *file, int cell, const struct buf *rec
     struct head head = {STATE_MAGIC, ++file->sequence, record->len, 0};
     head.sum = checksum_record(&head, record->ptr);
     off_t at = (off_t)cell * CELL_SIZE + (off_t)file->half[cell] * CELL_HALF;
-    /* The body first: a head that is there speaks of a body that is there. */
-    if (pwrite(file->fd, record->ptr, record->len, at + (off_t)sizeof(head)) !=
-            (ssize_t)record->len ||
-        pwrite(file->fd, &head, sizeof(head), at) != (ssize_t)sizeof(head))
-        return errno != 0 ? -errno : -ENOSPC;
+    const struct iovec parts[] = {{&head, sizeof(head)}, {record->ptr, record->len}};
+    ssize_t wrote = pwritev(file->fd, parts, ARRAY_COUNT(parts), at);
+    if (wrote != (ssize_t)(sizeof(head) + record->len))
+        return wrote < 0 ? -errno : -ENOSPC;
     file->half[cell] ^= 1;
     return 0;
 }
@@ -430,7 +430,8 @@ static int read_cluster(const struct ipc_message *record, struct state *out)
 
 /* The snapshot is copied behind the others in `bytes`; pointers are made at the
  * end, when it does not grow any more. */
-static int read_worker(const struct buf *record, struct buf *bytes, struct state_worker *out)
+static int read_worker(const struct buf *record, int slot_count, struct buf *bytes,
+                       struct state_worker *out)
 {
     struct ipc_message message;
     struct slice snapshot;
@@ -446,8 +447,7 @@ static int read_worker(const struct buf *record, struct buf *bytes, struct state
         .state = (enum worker_state)state,
         .started_wall_ms = (int64_t)get(&message, TAG_STARTED),
     };
-    if (out->pid <= 1 || out->slot < 0 || out->slot >= CONTRACT_MAX_SLOTS ||
-        state >= WORKER_STATE_COUNT)
+    if (out->pid <= 1 || out->slot < 0 || out->slot >= slot_count || state >= WORKER_STATE_COUNT)
         return -EPROTO;
     buf_append(bytes, snapshot.ptr, snapshot.len);
     out->snapshot.len = snapshot.len;
@@ -467,20 +467,22 @@ static int read_workers(int fd, const struct ipc_message *cluster, struct state 
     if (out->workers == NULL)
         return -ENOMEM;
     buf_init(&record, CELL_HALF);
-    for (size_t i = 0; i < count && err == 0; i++) {
+    for (size_t i = 0; i < count && err != -ENOMEM; i++) {
         uint16_t cell;
         memcpy(&cell, list.ptr + i * sizeof(cell), sizeof(cell));
-        if (cell == CLUSTER_CELL || cell >= CELL_COUNT || !read_record(fd, cell, &record))
-            err = -EPROTO;
-        else
-            err = read_worker(&record, &out->bytes, &out->workers[i]);
+        err = -EPROTO;
+        if (cell != CLUSTER_CELL && cell < CELL_COUNT && read_record(fd, cell, &record))
+            err = read_worker(&record, out->cluster.slot_count, &out->bytes,
+                              &out->workers[out->worker_count]);
+        /* One that cannot be read is lost; the others are not. */
+        out->worker_count += err == 0;
+        out->damaged_count += err == -EPROTO;
     }
     buf_fini(&record);
-    if (err != 0)
+    if (err == -ENOMEM)
         return err;
-    out->worker_count = (int)count;
     size_t at = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (int i = 0; i < out->worker_count; i++) {
         out->workers[i].snapshot.ptr = out->bytes.ptr + at;
         at += out->workers[i].snapshot.len;
     }

@@ -99,7 +99,8 @@ struct state {
     struct metrics dead;
     struct state_worker *workers; /* owned; oldest first */
     int worker_count;
-    struct buf bytes; /* what snapshots point into */
+    int damaged_count; /* of records that cannot be read: workers that are not known */
+    struct buf bytes;  /* what snapshots point into */
 };
 
 /* 0, or -ENOENT; -ESTALE: of another boot of the machine; -EPERM: somebody

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A master that is killed costs nothing: the workers serve on and the next master takes them over."""
+import contextlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 import time
 
 import harness
+import pytest
 import test_control_socket
 
 
@@ -308,6 +311,82 @@ def test_two_new_masters_and_one_is_in_charge(make_cluster):
     assert all(result.returncode == 1 and "another musterd runs" in result.stderr
                for result in results)
     assert cluster.worker_pids() == pids
+
+
+def test_a_living_master_whose_lock_was_removed(make_cluster):
+    """As a cleaner of /tmp does. Its workers are not adopted, let alone killed."""
+    cluster = make_cluster(hang_timeout="3s")
+    pids = cluster.worker_pids()
+    for name in ("musterd.lock", "musterd.pid"):
+        (cluster.run_dir / name).unlink()
+    result = cluster.run()
+    assert result.returncode == 1 and "another musterd answers at" in result.stderr
+    assert cluster.worker_pids() == pids
+    cluster.kill_worker(0)  # the control socket is still there
+    cluster.wait_replaced(0, pids[0])
+
+
+def test_a_start_that_fails_leaves_unix_sockets_alone(make_cluster):
+    cluster = make_cluster(start=False)
+    path = cluster.dir / "public.sock"
+    cluster.config[("listen", "local")] = {"path": path}
+    cluster.allowed += ["cannot start"]
+    cluster.start()
+    pids = cluster.worker_pids()
+    cluster.kill_master()
+    with socket.socket() as rival:
+        rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        rival.bind(("127.0.0.1", cluster.management_port))
+        rival.listen()
+        cluster.spawn()
+        assert cluster.wait_exit() == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.connect(str(path))
+    succeed(cluster)
+    assert cluster.worker_pids() == pids
+    assert cluster.stop() == 0
+    assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")
+def test_a_full_disk(make_cluster):
+    """Nobody who could be written down is forgotten, and nothing good is replaced by what is not whole."""
+    cluster = make_cluster(start=False, user="root")
+    cluster.run_dir.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k,mode=700", "none", cluster.run_dir],
+                   check=True)
+    try:
+        cluster.start()
+        filler = cluster.run_dir / "filler"
+        with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        before = cluster.worker_pids()
+        assert cluster.musterctl("reload").returncode == 0
+        cluster.wait_ready()
+        pids = cluster.worker_pids()
+        assert not set(pids) & set(before)
+        cluster.wait_log("cannot write down the state")
+        for _ in range(2):
+            cluster.kill_master()
+            succeed(cluster)
+            assert cluster.worker_pids() == pids
+        state = cluster.run_dir / "cluster.state"
+        before = state.stat().st_ino
+        filler.unlink()
+        harness.wait_until(lambda: state.stat().st_ino != before, 10, "it is written down again")
+        cluster.kill_worker(1)
+        cluster.wait_replaced(1, pids[1])
+        cluster.wait_ready()
+        pids = cluster.worker_pids()
+        cluster.kill_master()
+        succeed(cluster)
+        assert cluster.worker_pids() == pids
+        assert cluster.stop() == 0
+    finally:
+        if cluster.process.poll() is None:
+            cluster.stop()
+        subprocess.run(["umount", "-l", cluster.run_dir], check=True)
 
 
 def test_a_damaged_state_file_is_said_and_nobody_is_lost(make_cluster):

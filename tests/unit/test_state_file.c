@@ -194,6 +194,31 @@ static void test_a_write_that_was_cut_short(void **unused)
     state_file_free(&file, true);
 }
 
+/* One worker less is known then, not none. */
+static void test_a_worker_that_cannot_be_read(void **unused)
+{
+    (void)unused;
+    struct state_file *file = new_file();
+    int first = state_file_add(file), second = state_file_add(file), third = state_file_add(file);
+    put_worker(file, first, 4000, 0, 10);
+    put_worker(file, third, 4002, 2, 30);
+    put_cluster(file, 1, 1); /* the second has no record: the disk was full */
+    assert_int_equal(state_file_publish(file), 0);
+    assert_int_equal(state_file_load(path, &state), 0);
+    assert_int_equal(state.damaged_count, 1);
+    assert_int_equal(state.worker_count, 2);
+    assert_int_equal(requests_of(&state.workers[0]), 10);
+    assert_int_equal(requests_of(&state.workers[1]), 30);
+    state_fini(&state);
+    /* There are eight slots. */
+    put_worker(file, second, 4001, 8, 20);
+    assert_int_equal(state_file_load(path, &state), 0);
+    assert_int_equal(state.damaged_count, 1);
+    assert_int_equal(state.workers[1].slot, 2);
+    state_fini(&state);
+    state_file_free(&file, true);
+}
+
 static void test_who_could_have_written_it(void **unused)
 {
     (void)unused;
@@ -253,6 +278,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_a_write_that_was_cut_short),
+        cmocka_unit_test(test_a_worker_that_cannot_be_read),
         cmocka_unit_test(test_who_could_have_written_it),
         cmocka_unit_test(test_what_is_no_state_file),
         cmocka_unit_test(test_not_published_leaves_nothing),
