@@ -15,12 +15,15 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 struct child {
     pid_t pid;
-    uint64_t start_ticks;
+    struct child_identity identity;
+    bool proven;
     int pidfd;
     struct procfs procfs;
     struct event *exited;
@@ -143,12 +146,22 @@ static void on_pidfd(evutil_socket_t fd, short what, void *context)
     child->on_exit(child->context, child, got < 0 ? status_of_stranger(child) : status);
 }
 
+/* Before Linux 6.9 all pidfds had the same one. */
+static uint64_t inode_of(int pidfd)
+{
+    enum { PIDFS = 0x50494446 };
+    struct statfs fs;
+    struct stat st;
+    return fstatfs(pidfd, &fs) == 0 && fs.f_type == PIDFS && fstat(pidfd, &st) == 0 ? st.st_ino : 0;
+}
+
 static int watch(struct event_base *base, struct child *child)
 {
     child->pidfd = pidfd_open(child->pid, 0);
     if (child->pidfd < 0)
         return -errno;
     (void)fcntl(child->pidfd, F_SETFD, FD_CLOEXEC);
+    child->identity.inode = inode_of(child->pidfd);
     child->exited = event_new(base, child->pidfd, EV_READ | EV_PERSIST, on_pidfd, child);
     if (child->exited == NULL || event_add(child->exited, NULL) != 0)
         return -ENOMEM;
@@ -157,7 +170,7 @@ static int watch(struct event_base *base, struct child *child)
     if (procfs_open(&child->procfs, child->pid) != 0)
         child->procfs.stat_fd = -1;
     else if (procfs_sample(&child->procfs, &sample) == 0)
-        child->start_ticks = sample.start_ticks;
+        child->identity.start_ticks = sample.start_ticks;
     return 0;
 }
 
@@ -184,6 +197,7 @@ int child_start(struct event_base *base, const struct child_spec *spec, child_on
         free(child);
         return err;
     }
+    child->proven = true;
     err = watch(base, child);
     if (err != 0) {
         (void)kill(child->pid, SIGKILL);
@@ -195,15 +209,26 @@ int child_start(struct event_base *base, const struct child_spec *spec, child_on
     return 0;
 }
 
-int child_adopt(struct event_base *base, pid_t pid, uint64_t start_ticks, child_on_exit *on_exit,
-                void *context, struct child **out)
+/* 1: they are the same, -1: they differ, 0: not known. */
+static int compare(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return 0;
+    return a == b ? 1 : -1;
+}
+
+int child_adopt(struct event_base *base, pid_t pid, const struct child_identity *identity,
+                child_on_exit *on_exit, void *context, struct child **out)
 {
     struct child *child = child_new(on_exit, context);
     if (child == NULL)
         return -ENOMEM;
     child->pid = pid;
     int err = watch(base, child);
-    if (err == 0 && child->start_ticks != start_ticks)
+    int start = compare(child->identity.start_ticks, identity->start_ticks);
+    int inode = compare(child->identity.inode, identity->inode);
+    child->proven = start > 0 || inode > 0;
+    if (err == 0 && (start < 0 || inode < 0))
         err = -ESRCH;
     if (err != 0) {
         child_free(&child);
@@ -213,9 +238,19 @@ int child_adopt(struct event_base *base, pid_t pid, uint64_t start_ticks, child_
     return 0;
 }
 
-uint64_t child_start_ticks(const struct child *child)
+void child_prove(struct child *child)
 {
-    return child->start_ticks;
+    child->proven = true;
+}
+
+bool child_is_proven(const struct child *child)
+{
+    return child->proven;
+}
+
+struct child_identity child_identity(const struct child *child)
+{
+    return child->identity;
 }
 
 pid_t child_pid(const struct child *child)
@@ -225,6 +260,8 @@ pid_t child_pid(const struct child *child)
 
 int child_signal(const struct child *child, int signal)
 {
+    if (!child->proven)
+        return -EPERM;
     return pidfd_send_signal(child->pidfd, signal, NULL, 0) == 0 ? 0 : -errno;
 }
 

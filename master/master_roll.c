@@ -60,7 +60,7 @@ static void adopt(struct master *master, const struct state_worker *from)
     int64_t now_ms = clock_monotonic_ms();
     int64_t started_ms = now_ms - (clock_wall_ms() - from->started_wall_ms);
     enum worker_state state = from->state == WORKER_SUSPECT ? WORKER_READY : from->state;
-    if (child_adopt(master->base, from->pid, from->start_ticks, master_on_child_exit, master,
+    if (child_adopt(master->base, from->pid, &from->identity, master_on_child_exit, master,
                     &child) != 0) {
         bury(master, from);
         return;
@@ -98,6 +98,8 @@ void master_roll_hello(struct master *master, struct worker *worker,
                        const struct control_hello *hello)
 {
     int64_t now_ms = clock_monotonic_ms();
+    child_prove(
+        worker->child); /* the kernel says who speaks, and it knew its slot and generation */
     if (hello->epoch > master->assign_epoch)
         master->assign_epoch = hello->epoch; /* ours have to be newer */
     if (hello->phase == WORKER_PHASE_DRAINING && worker_is_live(worker)) {
@@ -260,6 +262,18 @@ static void wait_for_the_stuck(struct master *master, int64_t since_ms)
 
 /* ---- the call ---- */
 
+/* Of whom /proc shows nothing, and who says nothing: some other process may have the
+ * number by now. A worker that was only stuck is refused when it comes. */
+static void forget_the_unproven(struct master *master)
+{
+    struct worker *worker, *next;
+    for (worker = TAILQ_FIRST(&master->roster->workers); worker != NULL; worker = next) {
+        next = TAILQ_NEXT(worker, in_roster);
+        if (!child_is_proven(worker->child))
+            master_on_child_exit(master, worker->child, CHILD_STATUS_UNKNOWN);
+    }
+}
+
 /* Those that have said nothing may be stuck. */
 static void suspect_the_silent(struct master *master)
 {
@@ -291,6 +305,7 @@ void master_call_roll(struct master *master, const struct state *state)
     end_those_that_start(master);
     if (!ask_somebody(master) && master->roster->worker_count > 0)
         wait_for_the_stuck(master, since_ms);
+    forget_the_unproven(master);
     suspect_the_silent(master);
     master->roll.running = false;
     cluster->adopted = roster_count(master->roster, WORKER_READY);

@@ -90,7 +90,7 @@ void master_save_worker(struct master *master, struct worker *worker, struct sli
     }
     const struct state_worker out = {
         .pid = worker->pid,
-        .start_ticks = child_start_ticks(worker->child),
+        .identity = child_identity(worker->child),
         .slot = worker->slot,
         .generation = worker->generation,
         .state = worker->state,
@@ -184,6 +184,9 @@ void master_restore(struct master *master, const struct state *state)
     bool same_process = master->options->arrival->arrived;
     master->cpu_user_before_ms = same_process ? from->cpu_user_before_ms : from->cpu_user_ms;
     master->cpu_system_before_ms = same_process ? from->cpu_system_before_ms : from->cpu_system_ms;
+    /* Until this process is looked at: what is written down before that must not be less. */
+    cluster->master_proc.cpu_user_ms = from->cpu_user_ms;
+    cluster->master_proc.cpu_system_ms = from->cpu_system_ms;
     cluster->newest_generation = from->newest_generation;
     roster->generation = from->generation;
     /* What stands for the generation is what its workers have. */

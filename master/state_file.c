@@ -73,6 +73,7 @@ enum tag {
     TAG_CPU_USER_BEFORE,
     TAG_CPU_SYSTEM_BEFORE,
     TAG_SLOT_SUSPECTED, /* u64 each */
+    TAG_INODE,
 };
 
 struct state_file {
@@ -274,7 +275,8 @@ int state_file_put_worker(struct state_file *file, int cell, const struct state_
     struct buf *record = &file->scratch;
     begin(record);
     put(record, TAG_PID, (uint64_t)worker->pid);
-    put(record, TAG_START_TICKS, worker->start_ticks);
+    put(record, TAG_START_TICKS, worker->identity.start_ticks);
+    put(record, TAG_INODE, worker->identity.inode);
     put(record, TAG_SLOT, (uint64_t)worker->slot);
     put(record, TAG_GENERATION, worker->generation);
     put(record, TAG_STATE, worker->state);
@@ -441,7 +443,7 @@ static int read_worker(const struct buf *record, int slot_count, struct buf *byt
     uint64_t state = get(&message, TAG_STATE);
     *out = (struct state_worker){
         .pid = (pid_t)get(&message, TAG_PID),
-        .start_ticks = get(&message, TAG_START_TICKS),
+        .identity = {get(&message, TAG_START_TICKS), get(&message, TAG_INODE)},
         .slot = (int)get(&message, TAG_SLOT),
         .generation = get(&message, TAG_GENERATION),
         .state = (enum worker_state)state,

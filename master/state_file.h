@@ -19,6 +19,7 @@
 #include "common/buf.h"
 #include "common/check.h"
 #include "common/metrics.h"
+#include "master/child.h"
 #include "master/roster.h"
 
 #include <stdbool.h>
@@ -31,7 +32,7 @@ enum {
 
 struct state_worker {
     pid_t pid;
-    uint64_t start_ticks; /* of the process, procfs.h: a recycled pid has another */
+    struct child_identity identity; /* of the process: a recycled pid has another */
     int slot;
     uint64_t generation;
     enum worker_state state;

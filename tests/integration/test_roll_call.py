@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """A master that is killed costs nothing: the workers serve on and the next master takes them over."""
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -12,6 +13,9 @@ import harness
 import pytest
 import test_control_socket
 
+
+
+CLONE_NEWNS = 0x20000
 
 
 def counters(cluster):
@@ -346,6 +350,34 @@ def test_a_start_that_fails_leaves_unix_sockets_alone(make_cluster):
     assert cluster.worker_pids() == pids
     assert cluster.stop() == 0
     assert not path.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts /proc")
+def test_workers_that_proc_does_not_show(make_cluster):
+    """hidepid=2, and they hide from their own user, too: known by pidfd, or by what they say."""
+    cluster = make_cluster(start=False, workers=3)
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def hide():
+        assert libc.unshare(CLONE_NEWNS) == 0
+        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+        subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], check=True)
+    cluster.preexec = hide
+    cluster.become_ordinary_user()
+    cluster.start()
+    pids = cluster.worker_pids()
+    for _ in range(2):
+        before = counters(cluster)
+        cluster.kill_master()
+        succeed(cluster)
+        assert cluster.worker_pids() == pids
+        assert_not_fallen(before, counters(cluster))
+    cluster.kill_master()
+    gone = harness.kill(pids[0])
+    assert gone
+    succeed(cluster)
+    assert cluster.worker_pids()[1:] == pids[1:]
+    assert cluster.workers()[0]["pid"] != pids[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system")

@@ -57,7 +57,7 @@ static void put_worker(struct state_file *file, int cell, pid_t pid, int slot, u
     metrics_encode(&last, &snapshot);
     const struct state_worker worker = {
         .pid = pid,
-        .start_ticks = 77,
+        .identity = {77, 88},
         .slot = slot,
         .generation = 3,
         .state = WORKER_READY,
@@ -130,7 +130,8 @@ static void test_round_trip(void **unused)
     assert_int_equal(state.worker_count, 2);
     assert_int_equal(state.workers[0].pid, 4000);
     assert_int_equal(state.workers[1].slot, 1);
-    assert_int_equal(state.workers[1].start_ticks, 77);
+    assert_int_equal(state.workers[1].identity.start_ticks, 77);
+    assert_int_equal(state.workers[1].identity.inode, 88);
     assert_int_equal(state.workers[1].generation, 3);
     assert_int_equal(state.workers[1].state, WORKER_READY);
     assert_int_equal(requests_of(&state.workers[0]), 10);
