@@ -98,6 +98,12 @@ void listeners_close(struct listeners *listeners);
  * start, and the workers serve on. */
 void listeners_leave_names(struct listeners *listeners);
 
+/* A descriptor that holds copies of all of them for the next program of this
+ * process, or -errno. */
+MUST_USE int listeners_pass(const struct listeners *listeners);
+/* What it holds. 0 or -errno; `from` stays the caller's. */
+MUST_USE int listeners_take_passed(int from, struct found_sockets *out);
+
 /* Connections that wait to be accepted in a group, -1 if not known (Unix). */
 int64_t listeners_queue(const struct listener_group *group);
 

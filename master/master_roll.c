@@ -303,7 +303,7 @@ void master_call_roll(struct master *master, const struct state *state)
     while (count_missing(master->roster) > 0 && wait_until(master, since_ms + ROLL_TIMEOUT_MS))
         ;
     end_those_that_start(master);
-    if (!ask_somebody(master) && master->roster->worker_count > 0)
+    if (master->roll.found.count == 0 && !ask_somebody(master) && master->roster->worker_count > 0)
         wait_for_the_stuck(master, since_ms);
     forget_the_unproven(master);
     suspect_the_silent(master);

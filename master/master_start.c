@@ -269,6 +269,19 @@ static int count_slots(const struct master *master, const struct state *state)
     return state->cluster.slot_count > most ? state->cluster.slot_count : most;
 }
 
+/* From the program before this one in the same process. */
+static void take_passed(struct master *master)
+{
+    int fd = master->options->arrival->sockets_fd[0];
+    if (fd < 0)
+        return;
+    int err = listeners_take_passed(fd, &master->roll.found);
+    (void)close(fd);
+    if (err != 0)
+        log_warning("the sockets of the program before cannot be taken over directly",
+                    LOG_ERR(err));
+}
+
 static int assemble(struct master *master, const struct state *state, char *error, size_t size)
 {
     master->roster = roster_new(count_slots(master, state));
@@ -283,6 +296,7 @@ static int assemble(struct master *master, const struct state *state, char *erro
         err = open_control(master, error, size);
     if (err != 0)
         return err;
+    take_passed(master);
     if (state->cluster.version[0] != '\0')
         master_call_roll(master, state);
     return open_sockets(master, error, size);

@@ -158,6 +158,8 @@ void master_upgrade_arrived(struct master *master)
     log_notice("this process is another program now", LOG_STR("from", upgrade->from_version),
                LOG_STR("to", MUSTER_VERSION));
     (void)close(arrival->back_fd);
+    if (arrival->sockets_fd[1] >= 0)
+        (void)close(arrival->sockets_fd[1]);
     if (arrival->config_fd >= 0) {
         /* Should a worker of the old generation die before the new one is in force,
          * or that fail, it is replaced by one with the configuration that it had. */
@@ -203,10 +205,19 @@ static void leave(struct master *master)
     keep_clients(master);
     log_notice("executing the new program in this process", LOG_STR("path", master->program_path));
     master_save_cluster(master);
-    int err =
-        succession_execute(master->program_path, master->options->argv, master->config_document,
-                           master->upgrade_clients, master->upgrade_client_count);
+    struct succession_kept kept = {.config_fd = master->config_document,
+                                   .clients = master->upgrade_clients,
+                                   .client_count = master->upgrade_client_count};
+    for (int i = 0; i < SUCCESSION_SOCKETS; i++)
+        kept.sockets_fd[i] = listeners_pass(&master->listeners);
+    if (kept.sockets_fd[0] < 0) /* the workers have them, too */
+        log_info("the listening sockets cannot be passed on directly",
+                 LOG_ERR(-kept.sockets_fd[0]));
+    int err = succession_execute(master->program_path, master->options->argv, &kept);
     drop_clients(master); /* they are answered the usual way */
+    for (int i = 0; i < SUCCESSION_SOCKETS; i++)
+        if (kept.sockets_fd[i] >= 0)
+            (void)close(kept.sockets_fd[i]);
     (void)snprintf(text, sizeof(text), "cannot execute %.400s: %s; nothing has changed",
                    master->program_path, log_strerror(err));
     finish(master, false, text);

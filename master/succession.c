@@ -18,6 +18,7 @@ static const char back_variable[] = "MUSTER_UPGRADE_BACK";
 static const char program_variable[] = "MUSTER_UPGRADE_PROGRAM";
 static const char clients_variable[] = "MUSTER_UPGRADE_CLIENTS";
 static const char config_variable[] = "MUSTER_UPGRADE_CONFIG";
+static const char sockets_variable[] = "MUSTER_UPGRADE_SOCKETS";
 static const char failed_variable[] = "MUSTER_UPGRADE_FAILED";
 
 /* ---- arriving ---- */
@@ -38,23 +39,26 @@ static int read_descriptor(const char *text, char **end)
     return (int)fd;
 }
 
-static void read_clients(struct succession *out, const char *text)
+/* How many there are. */
+static int read_descriptors(const char *text, int *out, int most)
 {
     char *end;
-    while (text != NULL && *text != '\0' && out->client_count < SUCCESSION_CLIENTS) {
+    int count = 0;
+    while (text != NULL && *text != '\0' && count < most) {
         int fd = read_descriptor(text, &end);
         if (fd >= 0)
-            out->clients[out->client_count++] = fd;
+            out[count++] = fd;
         if (end == text)
-            return;
+            break;
         text = *end == ',' ? end + 1 : end;
     }
+    return count;
 }
 
 void succession_arrive(struct succession *out)
 {
     char *end;
-    *out = (struct succession){.back_fd = -1, .config_fd = -1};
+    *out = (struct succession){.back_fd = -1, .config_fd = -1, .sockets_fd = {-1, -1}};
     const char *config = getenv(config_variable);
     const char *back = getenv(back_variable);
     const char *failed = getenv(failed_variable);
@@ -69,12 +73,16 @@ void succession_arrive(struct succession *out)
         (void)snprintf(out->reason, sizeof(out->reason), "%s", failed);
     if (out->arrived && program != NULL)
         (void)snprintf(out->program, sizeof(out->program), "%s", program);
-    if (out->arrived)
-        read_clients(out, getenv(clients_variable));
+    if (out->arrived) {
+        out->client_count =
+            read_descriptors(getenv(clients_variable), out->clients, SUCCESSION_CLIENTS);
+        (void)read_descriptors(getenv(sockets_variable), out->sockets_fd, SUCCESSION_SOCKETS);
+    }
     (void)unsetenv(back_variable);
     (void)unsetenv(program_variable);
     (void)unsetenv(clients_variable);
     (void)unsetenv(config_variable);
+    (void)unsetenv(sockets_variable);
     (void)unsetenv(failed_variable);
 }
 
@@ -144,16 +152,17 @@ static void keep_open(int fd, bool open)
     (void)fcntl(fd, F_SETFD, open ? 0 : FD_CLOEXEC);
 }
 
-static void put_clients(const int *clients, int count)
+static void put_descriptors(const char *variable, const int *fds, int count)
 {
     char text[16 * SUCCESSION_CLIENTS] = "";
     size_t len = 0;
     for (int i = 0; i < count && i < SUCCESSION_CLIENTS; i++) {
-        keep_open(clients[i], true);
-        len +=
-            (size_t)snprintf(text + len, sizeof(text) - len, "%s%d", i > 0 ? "," : "", clients[i]);
+        if (fds[i] < 0)
+            continue;
+        keep_open(fds[i], true);
+        len += (size_t)snprintf(text + len, sizeof(text) - len, "%s%d", len > 0 ? "," : "", fds[i]);
     }
-    (void)setenv(clients_variable, text, 1);
+    (void)setenv(variable, text, 1);
 }
 
 static void put_descriptor(const char *variable, int fd)
@@ -164,17 +173,17 @@ static void put_descriptor(const char *variable, int fd)
     (void)setenv(variable, number, 1);
 }
 
-int succession_execute(const char *program, char *const argv[], int config_fd, const int *clients,
-                       int client_count)
+int succession_execute(const char *program, char *const argv[], const struct succession_kept *kept)
 {
     sigset_t before;
     int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
     if (self < 0)
         return -errno;
     (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-    put_clients(clients, client_count);
+    put_descriptors(clients_variable, kept->clients, kept->client_count);
+    put_descriptors(sockets_variable, kept->sockets_fd, SUCCESSION_SOCKETS);
     put_descriptor(back_variable, self);
-    put_descriptor(config_variable, config_fd);
+    put_descriptor(config_variable, kept->config_fd);
     (void)setenv(program_variable, program, 1);
     block_signals(true, &before);
     (void)execve(program, argv, environ);
@@ -185,10 +194,13 @@ int succession_execute(const char *program, char *const argv[], int config_fd, c
     (void)unsetenv(program_variable);
     (void)unsetenv(clients_variable);
     (void)unsetenv(config_variable);
+    (void)unsetenv(sockets_variable);
     (void)close(self);
-    keep_open(config_fd, false);
-    for (int i = 0; i < client_count; i++)
-        keep_open(clients[i], false);
+    keep_open(kept->config_fd, false);
+    for (int i = 0; i < kept->client_count; i++)
+        keep_open(kept->clients[i], false);
+    for (int i = 0; i < SUCCESSION_SOCKETS; i++)
+        keep_open(kept->sockets_fd[i], false);
     return err;
 }
 
@@ -198,7 +210,8 @@ void succession_go_back(const struct succession *arrival, char *const argv[], co
     if (!arrival->arrived || arrival->failed || arrival->back_fd < 0)
         return;
     (void)close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
-    put_clients(arrival->clients, arrival->client_count);
+    put_descriptors(clients_variable, arrival->clients, arrival->client_count);
+    put_descriptors(sockets_variable, &arrival->sockets_fd[SUCCESSION_SOCKETS - 1], 1);
     (void)setenv(program_variable, arrival->program, 1);
     (void)setenv(failed_variable, reason, 1);
     if (arrival->config_fd >= 0)

@@ -10,6 +10,8 @@
  *   MUSTER_UPGRADE_BACK     a descriptor of the program before, to go back to
  *   MUSTER_UPGRADE_PROGRAM  the path that upgrades execute
  *   MUSTER_UPGRADE_CLIENTS  connections of clients that wait for the result
+ *   MUSTER_UPGRADE_SOCKETS  the listening sockets (listeners_pass()), twice: the
+ *                           second is for going back
  *   MUSTER_UPGRADE_FAILED   why the program in between could not start
  *   MUSTER_UPGRADE_CONFIG   the configuration that the program before ran with:
  *                           what is in the file by now is what the one in
@@ -25,13 +27,19 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { SUCCESSION_CLIENTS = 8, SUCCESSION_TEXT_SIZE = 512, SUCCESSION_PATH_SIZE = 4096 };
+enum {
+    SUCCESSION_CLIENTS = 8,
+    SUCCESSION_SOCKETS = 2,
+    SUCCESSION_TEXT_SIZE = 512,
+    SUCCESSION_PATH_SIZE = 4096
+};
 
 struct succession {
-    bool arrived;  /* another program began this process */
-    bool failed;   /* this is the old one again */
-    int back_fd;   /* -1: nowhere to go back to */
-    int config_fd; /* a document of the program before; -1: none */
+    bool arrived;                       /* another program began this process */
+    bool failed;                        /* this is the old one again */
+    int back_fd;                        /* -1: nowhere to go back to */
+    int config_fd;                      /* a document of the program before; -1: none */
+    int sockets_fd[SUCCESSION_SOCKETS]; /* -1: none */
     char reason[SUCCESSION_TEXT_SIZE];
     char program[SUCCESSION_PATH_SIZE];
     int clients[SUCCESSION_CLIENTS];
@@ -46,11 +54,18 @@ void succession_arrive(struct succession *out);
 void succession_find_program(const struct succession *arrival, const char *argv0,
                              char out[SUCCESSION_PATH_SIZE]);
 
+/* What is to stay open for the next program. */
+struct succession_kept {
+    int config_fd;
+    int sockets_fd[SUCCESSION_SOCKETS]; /* -1: none */
+    const int *clients;
+    int client_count;
+};
+
 /* Executes `program` in place of this one. Returns -errno only if that failed;
- * then everything is as before. `config_fd` and the clients are descriptors that
- * are to stay open. */
-MUST_USE int succession_execute(const char *program, char *const argv[], int config_fd,
-                                const int *clients, int client_count);
+ * then everything is as before. */
+MUST_USE int succession_execute(const char *program, char *const argv[],
+                                const struct succession_kept *kept);
 
 /* This program cannot start: executes the one before. Returns only if that
  * fails, or there was none. */

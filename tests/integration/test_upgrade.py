@@ -162,6 +162,30 @@ def test_a_program_that_checks_well_and_cannot_start(installed, load):
     assert cluster.status()["version"] == NEXT_VERSION
 
 
+def test_without_any_worker(make_cluster):
+    """What waits in the sockets is not lost, neither there nor on the way back."""
+    cluster = make_cluster(start=False)
+    cluster.program = install(cluster, worker=False) / "musterd"
+    cluster.config["worker_path"] = cluster.dir / "bin" / "muster-worker"
+    cluster.spawn()
+    cluster.wait_managed()
+    with harness.Connection(cluster.address) as client:
+        client.send(b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+        install(cluster, NEXT_VERSION, worker=False)
+        with socket.create_server(("127.0.0.2", harness.free_port())) as taken:
+            cluster.write_config(
+                management={"port": taken.getsockname()[1], "address": "127.0.0.2"})
+            result = cluster.musterctl("upgrade")
+        assert "could not start" in result.stderr, result.stderr
+        cluster.write_config(management={"port": cluster.management_port, "address": "127.0.0.1"})
+        result = cluster.musterctl("upgrade")
+        assert result.returncode == 0, result.stderr
+        assert cluster.status()["version"] == NEXT_VERSION
+        install(cluster, NEXT_VERSION)
+        assert client.read_response().status == 200
+    cluster.wait_ready()
+
+
 def test_the_canary_of_the_new_version_fails(installed, load):
     cluster = installed()
     client = load(cluster, "--keepalive", 8, "--new-rate", 200).wait_flowing()
