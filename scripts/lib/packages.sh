@@ -11,7 +11,7 @@ PACKAGES_RUN=(
 # shellcheck disable=SC2034
 PACKAGES_TEST=(
     "${PACKAGES_RUN[@]}"
-    libcmocka-dev python3 python3-pytest python3-yaml curl
+    libcmocka-dev python3 python3-pytest python3-pytest-xdist python3-yaml curl
     clang-format clang-tidy cppcheck shellcheck pyflakes3 groff-base spin
     systemd prometheus
     mmdebstrap systemd-container util-linux
