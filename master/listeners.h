@@ -26,6 +26,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 struct listener_group {
@@ -67,6 +68,11 @@ struct found_sockets {
     struct found_socket *items;
     int count;
 };
+
+/* A number for which sockets they are and whose slots' they are, the same in every process and
+ * for both; 0: not known. */
+uint64_t found_sockets_id(const struct found_sockets *found);
+uint64_t listeners_id(const struct listeners *listeners);
 
 /* Takes the descriptor in any case. 0, -ENOMEM, -EPROTO when there cannot be such a one. */
 MUST_USE int found_sockets_add(struct found_sockets *found, const struct found_socket *socket);

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause
  *
- * listeners_pass - the listening sockets go from one program of this process to
- * the next: as messages that wait in a socket, whose one end stays open.
+ * listeners_pass - the listening sockets go from one master to the next.
  *
- * The workers have all of them, too; but there may be no worker, and what waits
- * in the sockets then would be lost.
+ * From one program of this process to the next they go as messages that wait in
+ * a socket, whose one end stays open. The workers have all of them, too; but
+ * there may be no worker, and what waits in the sockets then would be lost.
+ *
+ * Those that a worker hands over are known again by the numbers that the kernel
+ * gives to sockets.
  */
 #include "master/listeners.h"
 
@@ -12,6 +15,43 @@
 
 #include <errno.h>
 #include <unistd.h>
+
+/* A number for one socket in one place; 0: the kernel gives it none. */
+static uint64_t id_of(uint32_t group, int slot, int fd)
+{
+    uint64_t cookie = 0;
+    socklen_t size = sizeof(cookie);
+    if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, &cookie, &size) != 0)
+        return 0;
+    /* The constants of splitmix64: all bits change with each of the three. */
+    uint64_t mixed =
+        cookie + UINT64_C(0x9e3779b97f4a7c15) * (group * UINT64_C(4096) + (uint64_t)(slot + 2));
+    mixed = (mixed ^ (mixed >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    mixed = (mixed ^ (mixed >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return mixed ^ (mixed >> 31);
+}
+
+/* Sums: they may come in any order. */
+uint64_t found_sockets_id(const struct found_sockets *found)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < found->count; i++)
+        sum += id_of(found->items[i].group, found->items[i].slot, found->items[i].fd);
+    return sum;
+}
+
+uint64_t listeners_id(const struct listeners *listeners)
+{
+    uint64_t sum = 0;
+    for (int g = 0; g < listeners->group_count; g++) {
+        const struct listener_group *group = &listeners->group[g];
+        for (int i = 0; i < group->fd_count; i++)
+            sum += id_of((uint32_t)g, i, group->fds[i]);
+        if (group->stopper_fd >= 0)
+            sum += id_of((uint32_t)g, FOUND_STOPPER, group->stopper_fd);
+    }
+    return sum;
+}
 
 static int pass(int to, const struct listener_group *group, uint32_t number, int slot,
                 const int *fds, int count)

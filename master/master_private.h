@@ -61,7 +61,8 @@ struct roll_call {
     bool running;
     struct worker *asked; /* for the listening sockets */
     bool answered;
-    bool outdated; /* the workers have another configuration than this master */
+    uint64_t sockets_id; /* of those that the master before had, 0: not known */
+    bool outdated;       /* the workers have another configuration than this master */
     struct found_sockets found;
 };
 
@@ -84,6 +85,7 @@ struct master {
     struct metrics scratch; /* a snapshot being decoded */
     struct roster *roster;
     struct listeners listeners;
+    uint64_t sockets_id; /* of `listeners` as they were opened */
     struct control *control;
     struct management *management;
     struct roll_call roll;

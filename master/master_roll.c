@@ -170,7 +170,7 @@ void master_roll_socket(void *context, struct worker *worker, const struct found
                   LOG_INT("slot", socket->slot));
 }
 
-static bool ask(struct master *master, struct worker *worker)
+static bool ask(struct master *master, struct worker *worker, bool known)
 {
     struct roll_call *roll = &master->roll;
     pid_t pid = worker->pid;
@@ -184,13 +184,19 @@ static bool ask(struct master *master, struct worker *worker)
         if (roster_find_pid(master->roster, pid) != worker || !worker->connected)
             break; /* it died, or left */
     roll->asked = NULL;
-    if (!roll->answered) /* some are of no use: the others are in the way of theirs */
+    if (!roll->answered) { /* some of them are of no use: the places of the others are not sure */
         found_sockets_fini(&roll->found);
+    } else if (known && roll->sockets_id != 0 &&
+               found_sockets_id(&roll->found) != roll->sockets_id) {
+        log_warning("a worker handed over other sockets than the master before had",
+                    LOG_INT("pid", pid), LOG_INT("sockets", roll->found.count));
+        found_sockets_fini(&roll->found);
+    }
     return roll->found.count > 0;
 }
 
 /* Serving ones first: those that drain may have closed theirs. */
-static bool ask_somebody(struct master *master)
+static bool ask_each(struct master *master, bool known)
 {
     static const enum worker_state order[] = {WORKER_READY, WORKER_DRAINING};
     for (size_t i = 0; i < ARRAY_COUNT(order); i++) {
@@ -198,7 +204,7 @@ static bool ask_somebody(struct master *master)
         for (worker = TAILQ_FIRST(&master->roster->workers); worker != NULL; worker = next) {
             pid_t pid = worker->pid;
             if (worker->state == order[i] && worker->connected && worker->contract >= 2 &&
-                ask(master, worker))
+                ask(master, worker, known))
                 return true;
             /* It may have died meanwhile, and others. */
             worker = roster_find_pid(master->roster, pid);
@@ -206,6 +212,13 @@ static bool ask_somebody(struct master *master)
         }
     }
     return false;
+}
+
+/* Somebody who has what the master before had. If there is nobody it may be that that one was
+ * killed when it had just added some; and what else is there. */
+static bool ask_somebody(struct master *master)
+{
+    return ask_each(master, true) || (master->roll.sockets_id != 0 && ask_each(master, false));
 }
 
 static int count_serving(const struct roster *roster)
@@ -294,6 +307,7 @@ void master_call_roll(struct master *master, const struct state *state)
     struct cluster *cluster = &master->cluster;
     int64_t since_ms = clock_monotonic_ms();
     master_restore(master, state);
+    master->roll.sockets_id = state->cluster.sockets_id;
     for (int i = 0; i < state->worker_count; i++)
         adopt(master, &state->workers[i]);
     int living = master->roster->worker_count;

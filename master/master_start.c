@@ -225,6 +225,7 @@ static int open_sockets(struct master *master, char *error, size_t size)
         err = check_file_limit(master, master->listeners.group_count, error, size);
     if (err != 0)
         return err;
+    master->sockets_id = listeners_id(&master->listeners);
     fd_store_save(&master->listeners);
     master->management = management_new(master->base, &master->cluster, master, error, size);
     return master->management == NULL ? -EADDRINUSE : 0;

@@ -41,6 +41,7 @@ static int save_cluster(struct master *master)
         .upgrade_pid = cluster->upgrade.running ? getpid() : 0,
         .upgrade_started_wall_ms = cluster->upgrade.started_wall_ms,
         .slot_count = roster->slot_count,
+        .sockets_id = master->sockets_id,
         .masters = cluster->masters,
         .wakeups = cluster->wakeups,
         .queries_answered = cluster->queries_answered,

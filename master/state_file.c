@@ -74,6 +74,7 @@ enum tag {
     TAG_CPU_SYSTEM_BEFORE,
     TAG_SLOT_SUSPECTED, /* u64 each */
     TAG_INODE,
+    TAG_SOCKETS_ID,
 };
 
 struct state_file {
@@ -356,6 +357,7 @@ int state_file_put_cluster(struct state_file *file, const struct state_cluster *
     put(record, TAG_CPU_USER_BEFORE, cluster->cpu_user_before_ms);
     put(record, TAG_CPU_SYSTEM_BEFORE, cluster->cpu_system_before_ms);
     put(record, TAG_SLOTS, (uint64_t)cluster->slot_count);
+    put(record, TAG_SOCKETS_ID, cluster->sockets_id);
     put(record, TAG_UPGRADE_PID, (uint64_t)cluster->upgrade_pid);
     put(record, TAG_UPGRADE_STARTED, (uint64_t)cluster->upgrade_started_wall_ms);
     put_text(record, TAG_UPGRADE_WHO, cluster->upgrade_who);
@@ -423,6 +425,7 @@ static int read_cluster(const struct ipc_message *record, struct state *out)
     cluster->cpu_system_before_ms = get(record, TAG_CPU_SYSTEM_BEFORE);
     uint64_t slots = get(record, TAG_SLOTS);
     cluster->slot_count = slots <= CONTRACT_MAX_SLOTS ? (int)slots : 0;
+    cluster->sockets_id = get(record, TAG_SOCKETS_ID);
     cluster->upgrade_pid = (pid_t)get(record, TAG_UPGRADE_PID);
     cluster->upgrade_started_wall_ms = (int64_t)get(record, TAG_UPGRADE_STARTED);
     get_text(record, TAG_UPGRADE_WHO, cluster->upgrade_who, sizeof(cluster->upgrade_who));

@@ -54,7 +54,8 @@ struct state_cluster {
     uint64_t restarts[DEATH_REASON_COUNT];
     uint64_t slot_restarts[CONTRACT_MAX_SLOTS];
     uint64_t slot_suspected[CONTRACT_MAX_SLOTS];
-    int slot_count; /* sockets per listening address */
+    int slot_count;      /* sockets per listening address */
+    uint64_t sockets_id; /* of all of them, listeners_id() */
     /* What the master itself has counted; of the processor time the part of masters
      * before it apart, for an upgrade goes on in the same process. */
     uint64_t wakeups;

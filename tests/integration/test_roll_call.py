@@ -122,6 +122,39 @@ def test_a_worker_whose_ready_was_not_heard_goes_on(make_cluster):
     assert harness.process_alive(pid)
 
 
+HANDS_OVER_ANOTHER = BEGAN_TO_SERVE.replace("import time", """import time, fake_worker
+fake_worker.CONTRACT = 2""").replace("worker.go_on()", """
+CALL, SOCKETS, GROUP, FIRST, LAST = 40, 7, 9, 10, 25
+other = socket.create_server(("127.0.0.1", 0), reuse_port=True)
+while True:
+    kind, fields = worker.receive()
+    if kind == CALL:
+        socket.send_fds(worker.sock, [message(SOCKETS, (GROUP, u32(0)), (FIRST, u32(0)))],
+                        [other.fileno()])
+        worker.send(SOCKETS, (LAST, u32(1)))
+        open(sys.argv[0] + ".called", "w").close()
+        break
+worker.go_on()
+""")
+
+
+def test_a_worker_that_hands_over_other_sockets_is_not_believed(make_cluster):
+    cluster = make_cluster(start=False, workers=1, max_workers=2, suspect_timeout="20s",
+                           hang_timeout="40s")
+    test_control_socket.one_bad_worker(cluster, HANDS_OVER_ANOTHER)
+    cluster.spawn()
+    harness.wait_until(lambda: (cluster.dir / "fake.py.serves").exists())
+    cluster.musterctl("scale", "--no-wait", "2")
+    harness.wait_until(lambda: cluster.status()["worker_counts"]["ready"])
+    cluster.kill_master()
+    cluster.spawn()
+    cluster.wait_managed()
+    assert [(l["name"], l["address"]) for l in cluster.status()["listeners"]] == [
+        ("default", f"127.0.0.1:{cluster.port}")]
+    assert (cluster.dir / "fake.py.called").exists()  # first, being the oldest
+    cluster.wait_log("handed over other sockets than the master before had")
+
+
 def test_a_worker_that_died_without_a_master_still_counts(make_cluster):
     cluster = make_cluster(report_interval="100ms")
     for _ in range(20):

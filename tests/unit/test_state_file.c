@@ -75,6 +75,7 @@ static void put_cluster(struct state_file *file, uint64_t generation, uint64_t d
         .generation = generation,
         .newest_generation = generation + 1,
         .config_id = UINT64_C(0xfedcba9876543210),
+        .sockets_id = UINT64_C(0x123456789abcdef0),
         .manual = true,
         .instances = 5,
         .until_wall_ms = 1000,
@@ -125,6 +126,7 @@ static void test_round_trip(void **unused)
     assert_int_equal(state.cluster.slot_suspected[3], 7);
     assert_int_equal(state.cluster.slot_restarts[CONTRACT_MAX_SLOTS - 1], 2);
     assert_int_equal(state.cluster.slot_count, 8);
+    assert_true(state.cluster.sockets_id == UINT64_C(0x123456789abcdef0));
     assert_int_equal(state.cluster.masters, 4);
     assert_int_equal(state.dead.counter[METRIC_HTTP_REQUESTS], 100);
     assert_int_equal(state.worker_count, 2);
