@@ -466,14 +466,25 @@ static void plan_drains(const struct roster *roster, const struct ownership *own
     }
 }
 
-/* One at a time, and only in peace: everybody READY, nothing being rolled out. */
+static bool recycled_one_drains(const struct roster *roster)
+{
+    const struct worker *worker;
+    TAILQ_FOREACH (worker, &roster->workers, in_roster)
+        if (worker->state == WORKER_DRAINING && worker->ending == DEATH_RECYCLE)
+            return true;
+    return false;
+}
+
+/* One at a time, the end of the old one included, or a bound on memory that all reach together
+ * would double the workers. And only in peace: everybody READY, nothing being rolled out. */
 static void plan_recycling(const struct roster *roster, const struct policy_rules *rules,
                            int64_t now_ms, struct policy_plan *plan)
 {
     const struct recycle_rules *recycle = &rules->recycle;
     if (recycle->requests == 0 && recycle->lifetime_ms == 0 && recycle->memory_bytes == 0)
         return;
-    if (roster->rolling || roster->trial.generation != 0 || !policy_settled(roster))
+    if (roster->rolling || roster->trial.generation != 0 || !policy_settled(roster) ||
+        recycled_one_drains(roster))
         return;
     /* Requests and memory grow without anything happening here. */
     if (recycle->requests != 0 || recycle->memory_bytes != 0)

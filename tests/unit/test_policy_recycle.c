@@ -110,6 +110,17 @@ static int marked(const struct sim *sim)
     return count;
 }
 
+static void end_recycled(struct sim *sim)
+{
+    struct worker *worker;
+    TAILQ_FOREACH (worker, &sim->roster->workers, in_roster)
+        if (worker->state == WORKER_DRAINING)
+            break;
+    CHECK(worker != NULL);
+    assert_int_equal(worker->ending, DEATH_RECYCLE);
+    die(sim, worker, false, 0);
+}
+
 /* All reach the bound at the same moment: one after the other, capacity stays. */
 static void test_one_at_a_time(void **state)
 {
@@ -137,10 +148,10 @@ static void test_one_at_a_time(void **state)
         start_worker(&sim, worker);
         confirm_all(&sim);
         assert_int_equal(sim.drains, round);
+        pass(&sim, 500); /* the old one has not ended */
+        assert_int_equal(sim.recycled, round);
+        end_recycled(&sim);
     }
-    const struct worker *worker;
-    TAILQ_FOREACH (worker, &sim.roster->workers, in_roster)
-        assert_true(worker->state != WORKER_DRAINING || worker->ending == DEATH_RECYCLE);
     assert_true(policy_settled(sim.roster));
     check_invariants(&sim);
     sim_fini(&sim);
@@ -181,8 +192,10 @@ static void test_only_in_peace(void **state)
     assert_int_equal(sim.take_backs, 1);
     assert_int_equal(sim.recycled, 1); /* peace */
     start_all(&sim);
+    end_recycled(&sim);
     assert_int_equal(sim.recycled, 2);
     start_all(&sim);
+    end_recycled(&sim);
     roster_set_desired(sim.roster, 4);
     decide(&sim);
     pass(&sim, 9000);
