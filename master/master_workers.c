@@ -309,6 +309,7 @@ static void on_goodbye(void *context, struct worker *worker)
 static void dismiss(struct master *master, struct worker *worker, const char *why)
 {
     int64_t now_ms = clock_monotonic_ms();
+    bool canary = worker_is_canary(master->roster, worker);
     log_error("worker sent nonsense, replacing it", LOG_INT("slot", worker->slot),
               LOG_INT("pid", worker->pid), LOG_STR("reason", why));
     if (worker->ending == DEATH_NONE)
@@ -316,9 +317,11 @@ static void dismiss(struct master *master, struct worker *worker, const char *wh
     if (worker_is_live(worker)) {
         worker_enter(worker, WORKER_DRAINING, now_ms);
         worker->drain_deadline_ms = now_ms + master->rules.kill_grace_ms;
-        /* Its successor starts now, not when it is dead: so does the back-off. */
-        master_book_backoff(master, &master->roster->slots[worker->slot],
-                            now_ms - worker->started_ms, worker->ready_ms != 0, false, now_ms);
+        /* Its successor starts now, not when it is dead: so does the back-off. A canary has none.
+         */
+        if (!canary)
+            master_book_backoff(master, &master->roster->slots[worker->slot],
+                                now_ms - worker->started_ms, worker->ready_ms != 0, false, now_ms);
         master_log_slot(master, worker->slot);
     }
     if (worker->child != NULL)
