@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum {
@@ -501,6 +502,31 @@ int control_new(struct event_base *base, const char *path, uid_t owner, int slot
     }
     *out = control;
     return 0;
+}
+
+int control_restore(struct control *control)
+{
+    struct stat st;
+    if (lstat(control->path, &st) == 0 || errno != ENOENT)
+        return 0;
+    int fd = ipc_listen(control->path);
+    if (fd < 0)
+        return fd;
+    struct event *acceptable =
+        event_new(control->base, fd, EV_READ | EV_PERSIST, on_acceptable, control);
+    if (acceptable == NULL || event_add(acceptable, NULL) != 0 ||
+        (control->owner != geteuid() && lchown(control->path, control->owner, (gid_t)-1) != 0)) {
+        if (acceptable != NULL)
+            event_free(acceptable);
+        (void)close(fd);
+        (void)unlink(control->path); /* tried again */
+        return -EIO;
+    }
+    event_free(control->acceptable);
+    (void)close(control->fd);
+    control->acceptable = acceptable;
+    control->fd = fd;
+    return 1;
 }
 
 void control_free(struct control **control_in)

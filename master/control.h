@@ -61,6 +61,9 @@ struct control_callbacks {
 MUST_USE int control_new(struct event_base *base, const char *path, uid_t owner, int slot_count,
                          const struct control_callbacks *callbacks, void *context,
                          struct control **out);
+/* Listens anew when somebody has removed the socket's name: no worker could start any more. 1 then,
+ * 0 when it is there, or -errno. */
+MUST_USE int control_restore(struct control *control);
 void control_free(struct control **control);
 
 /* How many connections were closed for what they sent, or who they were. */

@@ -199,6 +199,26 @@ static void reap_orphans(const struct master *master)
     }
 }
 
+/* Cleaners of /tmp, and people, remove what they do not know. */
+static void restore_run_dir(struct master *master)
+{
+    int restored = control_restore(master->control);
+    if (restored == -ENOENT && make_directory(master->run_dir, geteuid() == 0 ? 0755 : 0700) == 0)
+        restored = control_restore(master->control);
+    if (restored != 0 && restored != master->restored_before) {
+        if (restored > 0)
+            log_warning("somebody removed the control socket, it is there again",
+                        LOG_STR("path", master->control_path));
+        else
+            log_error("somebody removed the control socket, and it cannot be made again: no worker "
+                      "can be started",
+                      LOG_STR("path", master->control_path), LOG_ERR(restored));
+    }
+    master->restored_before = restored;
+    if (master->state_file != NULL && !state_file_is_there(master->state_file))
+        state_file_free(&master->state_file, false);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *context)
 {
     (void)fd;
@@ -223,6 +243,7 @@ static void on_tick(evutil_socket_t fd, short what, void *context)
     if (!TAILQ_EMPTY(&master->pending))
         master_finish_commands(master, now_ms);
     master_steer_again(master);
+    restore_run_dir(master);
     if (master->state_file == NULL)
         master_open_state(master); /* there may be room by now */
     else if (master->suspected_unsaved)

@@ -105,6 +105,7 @@ struct master {
     int quiet_looks; /* looks in a row that found nothing going on */
     struct slot_set steered;
     bool steer_failed;           /* the kernel refused the program for `steered` */
+    int restored_before;         /* what control_restore() said last */
     int64_t state_complained_ms; /* when it was last said that the state file cannot be written */
     bool suspected_unsaved;      /* counts of suspicions that are not in the state file yet */
     uint64_t assign_epoch;

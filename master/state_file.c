@@ -230,6 +230,12 @@ int state_file_publish(struct state_file *file)
     return 0;
 }
 
+bool state_file_is_there(const struct state_file *file)
+{
+    struct stat st;
+    return lstat(file->path, &st) == 0 || errno != ENOENT;
+}
+
 void state_file_free(struct state_file **file_in, bool remove)
 {
     struct state_file *file = *file_in;

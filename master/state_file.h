@@ -81,6 +81,8 @@ struct state_file;
 MUST_USE int state_file_new(const char *path, struct state_file **out);
 /* Puts it in the place of the one before. 0 or -errno. */
 MUST_USE int state_file_publish(struct state_file *file);
+/* False: somebody has removed it, and nobody would find it. */
+bool state_file_is_there(const struct state_file *file);
 /* `remove`: the cluster has ended in good order and leaves nothing behind. */
 void state_file_free(struct state_file **file, bool remove);
 

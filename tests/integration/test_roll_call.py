@@ -363,6 +363,21 @@ def test_a_living_master_whose_lock_was_removed(make_cluster):
     cluster.wait_replaced(0, pids[0])
 
 
+def test_files_that_were_removed_are_there_again(make_cluster):
+    cluster = make_cluster()
+    for name in ("control.sock", "cluster.state"):
+        (cluster.run_dir / name).unlink()
+    pid = cluster.kill_worker(0)
+    cluster.wait_replaced(0, pid)
+    cluster.wait_ready()
+    harness.wait_until((cluster.run_dir / "cluster.state").exists)
+    cluster.wait_log("somebody removed the control socket, it is there again")
+    pids = cluster.worker_pids()
+    cluster.kill_master()
+    succeed(cluster)
+    assert cluster.worker_pids() == pids
+
+
 def test_a_start_that_fails_leaves_unix_sockets_alone(make_cluster):
     cluster = make_cluster(start=False)
     path = cluster.dir / "public.sock"
