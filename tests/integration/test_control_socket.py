@@ -152,6 +152,21 @@ def test_nonsense_from_a_worker(make_cluster, name):
     assert len(cluster.log_lines("nonsense|refused")) <= 2
 
 
+def test_the_nonsense_of_a_canary_is_not_held_against_the_slot(make_cluster):
+    cluster = make_cluster(workers=1, restart={"healthy_after": "1h"})
+    cluster.config["worker_path"] = fake_worker.script(
+        cluster.dir / "fake.py", "worker.become_ready()\nworker.send(WELCOME)\nsignal.pause()")
+    cluster.write_config()
+    for _ in range(3):
+        result = cluster.musterctl("reload")
+        assert result.returncode == 1 and "the canary sent nonsense" in result.stderr, result.stderr
+        harness.wait_until(lambda: not cluster.workers()[0]["draining"], 20, "the canary has ended")
+    cluster.kill_worker(0, signal.SIGSEGV)
+    # Its first early death: the next one starts at once.
+    cluster.wait_log(r"worker died .*SIGSEGV.* next_start_ms=0\b")
+    cluster.wait_ready()
+
+
 def test_a_worker_that_floods_the_master(make_cluster):
     """The master answers others while one worker sends as fast as it can."""
     cluster = make_cluster(start=False, workers=2)
