@@ -178,6 +178,18 @@ void master_end_manual(struct master *master, const char *why)
     set_desired(master, master->cluster.configured_workers);
 }
 
+bool master_raise_to_min(struct master *master)
+{
+    const struct cluster *cluster = &master->cluster;
+    if (!cluster->manual || master->roster->desired >= cluster->min_workers)
+        return false;
+    log_notice("the number set by hand is below min_workers",
+               LOG_INT("workers", master->roster->desired),
+               LOG_INT("min_workers", cluster->min_workers));
+    set_desired(master, cluster->min_workers);
+    return true;
+}
+
 static void scale(struct master *master, const struct command *command, command_on_done *on_done,
                   void *context)
 {

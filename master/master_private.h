@@ -219,6 +219,8 @@ void master_finish_upgrade_commands(struct master *master, bool ok, const char *
 void master_finish_reload_commands(struct master *master, bool ok, const char *message);
 void master_end_manual(struct master *master, const char *why);
 void master_scale_by(struct master *master, int change);
+/* min_workers may have grown past a number that was set by hand. True: there will be more. */
+bool master_raise_to_min(struct master *master);
 
 /* master_reload.c: starts a reload; 0, or a negative value with the reason. */
 int master_reload(struct master *master, char *message, size_t message_size);

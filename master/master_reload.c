@@ -250,6 +250,9 @@ void master_reload_check(struct master *master)
 {
     if (!master->roster->rolling || !policy_settled(master->roster))
         return;
+    /* Only now: what is taken back changes nothing. */
+    if (master_raise_to_min(master))
+        return;
     char text[CLUSTER_TEXT_SIZE], changes[48];
     count_changes(&master->cluster.reload.changes, changes, sizeof(changes));
     (void)snprintf(text, sizeof(text), "%d workers are ready on generation %" PRIu64 "; %s",

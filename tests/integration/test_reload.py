@@ -444,3 +444,14 @@ def test_a_stream_of_reloads_stays_bounded(make_cluster, load):
     report = client.stop()
     assert not report["failures"], harness.failures_text(report)
     assert not cluster.status()["reload"]["failed"]
+
+
+def test_min_workers_grows_past_a_number_set_by_hand(make_cluster):
+    cluster = make_cluster(workers=3, max_workers=4)
+    assert cluster.musterctl("scale", "1").returncode == 0
+    cluster.write_config(min_workers=2)
+    result = cluster.musterctl("reload")
+    assert result.returncode == 0 and "2 workers are ready" in result.stdout, result.stdout
+    counts = cluster.status()["worker_counts"]
+    assert (counts["ready"], counts["desired"], counts["min"]) == (2, 2, 2), counts
+    assert cluster.status()["manual"]["instances"] == 2
