@@ -5,6 +5,7 @@
 #include "common/config.h"
 #include "common/units.h"
 #include "master/ctl/actions.h"
+#include "master/ctl/scaling.h"
 #include "master/ctl/table.h"
 #include "version.h"
 
@@ -17,7 +18,7 @@
 
 static const struct command_entry {
     const char *name;
-    const char *argument; /* NULL: takes none */
+    const char *argument; /* NULL: takes none; of two words the first is meant literally */
     bool is_change;
     int (*run)(const struct options *options, const char *argument);
     const char *help;
@@ -28,6 +29,8 @@ static const struct command_entry {
     {"health", NULL, false, action_health, "whether it serves; the exit status says so, too"},
     {"metrics", NULL, false, action_metrics, "everything, as Prometheus reads it"},
     {"scale", "N|auto", true, action_scale, "set the number of workers, or give it back"},
+    {"scaling", "replay FILE", false, action_scaling,
+     "what the autoscaler would have made of a load"},
     {"restart", "SLOT", true, action_restart, "replace one worker; nothing is dropped"},
     {"reload", NULL, true, action_reload, "check the configuration, then replace every worker"},
     {"upgrade", NULL, true, action_upgrade,
@@ -41,7 +44,7 @@ static void print_help(FILE *out)
 {
     fputs("Usage: musterctl [OPTION]... COMMAND\n\nCommands:\n", out);
     for (size_t i = 0; i < ARRAY_COUNT(commands); i++)
-        fprintf(out, "  %-8s %-7s %s\n", commands[i].name,
+        fprintf(out, "  %-8s %-11s %s\n", commands[i].name,
                 commands[i].argument != NULL ? commands[i].argument : "", commands[i].help);
     fputs("\nOptions:\n"
           "  -j, --json             what the server sends, for programs\n"
@@ -176,9 +179,16 @@ static int run_command(struct options *options, char **words, int count)
         return STATUS_USAGE;
     }
     const struct command_entry *command = find_command(words[0]);
-    int wanted = command != NULL && command->argument != NULL ? 2 : 1;
     if (command == NULL)
         return fail_usage("there is no command \"%s\"; try musterctl --help", words[0]);
+    int wanted = command->argument != NULL ? 2 : 1;
+    if (command->argument != NULL && strchr(command->argument, ' ') != NULL) {
+        wanted = 3;
+        size_t len = strcspn(command->argument, " ");
+        if (count > 1 && !slice_equal(slice_from_str(words[1]), slice_from(command->argument, len)))
+            return fail_usage("%s needs %s, not \"%s\"", command->name, command->argument,
+                              words[1]);
+    }
     if (count < wanted)
         return fail_usage("%s needs %s", command->name, command->argument);
     if (count > wanted)
@@ -188,7 +198,7 @@ static int run_command(struct options *options, char **words, int count)
                           command->name);
     if (options->hold != NULL && command->run != action_scale)
         return fail_usage("--for goes with scale only");
-    return command->run(options, wanted == 2 ? words[1] : NULL);
+    return command->run(options, wanted > 1 ? words[wanted - 1] : NULL);
 }
 
 int main(int argc, char **argv)
