@@ -63,6 +63,12 @@ void view_dispatch_metrics(struct exposition *exposition, const struct cluster *
     int slot_count = cluster->roster->slot_count;
     totals_recent_slots(cluster->totals, now_ms, slot_count, recent);
 
+    exposition_family(exposition, "muster_dispatch_info", EXPOSITION_INFO,
+                      "How the worker of a new connection is chosen.");
+    for (int i = 0; i < cluster->listener_count; i++)
+        exposition_u64(exposition, 1, "listener", cluster->listener[i].name, "policy",
+                       cluster->listener[i].policy, "mechanism", cluster->listener[i].mechanism,
+                       LAST);
     exposition_family(exposition, "muster_dispatch_connections_total", EXPOSITION_COUNTER,
                       "Connections accepted from the sockets of a slot.");
     for (int i = 0; i < slot_count; i++) {

@@ -182,6 +182,8 @@ def test_the_shares_that_were_got(make_cluster):
     assert abs(sum(slot["share_since_start"] for slot in slots) - 1) < 0.001
     samples = cluster.metrics()
     assert samples['muster_dispatch_weight{slot="0"}'] == 0.75
+    info, = (name for name in samples if name.startswith("muster_dispatch_info{"))
+    assert 'policy="weighted"' in info and 'mechanism="classic BPF"' in info, info
     assert samples['muster_dispatch_connections_total{slot="0"}'] >= 110
     assert 0.5 < samples['muster_dispatch_share{slot="0"}'] <= 1
     assert samples["muster_dispatch_program_swaps_total"] >= 1
