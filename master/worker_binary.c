@@ -89,8 +89,18 @@ int worker_binary_open(const char *path, struct worker_binary *out)
     return 0;
 }
 
-/* Whether /proc/PID/exe names this path; a file that was replaced or removed
- * is marked there. */
+static bool has_name(const char *link, size_t len, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash != NULL ? slash + 1 : path;
+    size_t name_len = strlen(name);
+    return len > name_len && link[len - name_len - 1] == '/' &&
+           memcmp(link + len - name_len, name, name_len) == 0;
+}
+
+/* Whether /proc/PID/exe is a program of this name, and not an interpreter. Its
+ * directory may be another: that of the version before. A file that was
+ * replaced or removed is marked there. */
 static bool is_executed_as(const char *link, const char *path)
 {
     static const char deleted[] = " (deleted)";
@@ -98,10 +108,8 @@ static bool is_executed_as(const char *link, const char *path)
     size_t len = strlen(link);
     if (len > sizeof(deleted) - 1 && strcmp(link + len - (sizeof(deleted) - 1), deleted) == 0)
         len -= sizeof(deleted) - 1;
-    if (strlen(path) == len && memcmp(link, path, len) == 0)
-        return true;
-    return realpath(path, resolved) != NULL && strlen(resolved) == len &&
-           memcmp(link, resolved, len) == 0;
+    return has_name(link, len, path) ||
+           (realpath(path, resolved) != NULL && has_name(link, len, resolved));
 }
 
 int worker_binary_adopt(struct worker_binary *binary, pid_t pid)

@@ -186,6 +186,32 @@ def test_without_any_worker(make_cluster):
     cluster.wait_ready()
 
 
+def test_a_directory_for_each_version(make_cluster):
+    """A symbolic link that is switched, and a relative path. Who dies before the new version has
+    proved itself is replaced by the old program, even when that is gone from the disk."""
+    cluster = make_cluster(start=False, canary_time="100ms")
+    for directory, version in (("one", VERSION), ("two", NEXT_VERSION)):
+        install(cluster, version).rename(cluster.dir / directory)
+    (cluster.dir / "current").symlink_to("one")
+    cluster.program = "current/musterd"
+    cluster.start()
+    (cluster.dir / "next").symlink_to("two")
+    (cluster.dir / "next").rename(cluster.dir / "current")
+    shutil.rmtree(cluster.dir / "one")
+    good = (cluster.dir / "two" / "muster-worker").rename(cluster.dir / "two" / "good")
+    (cluster.dir / "two" / "muster-worker").write_text("#!/bin/sh\nexit 3\n")
+    (cluster.dir / "two" / "muster-worker").chmod(0o755)
+    assert cluster.musterctl("upgrade").returncode == 1
+    assert cluster.status()["version"] == NEXT_VERSION
+    pid = cluster.kill_worker(0)
+    cluster.wait_replaced(0, pid)
+    cluster.wait_ready()
+    assert versions(cluster) == {VERSION}
+    good.rename(cluster.dir / "two" / "muster-worker")
+    assert cluster.musterctl("upgrade").returncode == 0
+    assert versions(cluster) == {NEXT_VERSION}
+
+
 def test_the_canary_of_the_new_version_fails(installed, load):
     cluster = installed()
     client = load(cluster, "--keepalive", 8, "--new-rate", 200).wait_flowing()

@@ -99,6 +99,12 @@ static void test_adopting(void **state)
     assert_true(worker_binary_same(&binary, &disk));
     assert_false(binary.changed_on_disk);
     worker_binary_close(&binary);
+    /* The version before, in a directory of its own that is gone by now. */
+    (void)snprintf(binary.path, sizeof(binary.path), "/nowhere/next%s", strrchr(self, '/'));
+    assert_int_equal(worker_binary_adopt(&binary, getpid()), 0);
+    assert_true(worker_binary_same(&binary, &disk));
+    assert_true(binary.changed_on_disk);
+    worker_binary_close(&binary);
     /* Something else is executed: an interpreter, say. */
     write_file(path, "#!/bin/sh\n", 10);
     assert_int_equal(worker_binary_open(path, &binary), 0);
