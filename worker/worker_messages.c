@@ -247,12 +247,12 @@ static int send_group(struct worker *worker, int group, const struct listeners_g
 
 static void on_call(struct worker *worker)
 {
-    int err = 0;
     for (int group = 0; group < CONTRACT_MAX_GROUPS && worker->listeners != NULL; group++) {
         struct listeners_group_view view;
         listeners_view(worker->listeners, group, &view);
-        if (view.count > 0 && !worker->listening_ended)
-            err = send_group(worker, group, &view);
+        if (view.count == 0 || worker->listening_ended)
+            continue;
+        int err = send_group(worker, group, &view);
         if (err != 0)
             log_error("listening sockets not handed to the new master", LOG_INT("group", group),
                       LOG_ERR(err));
