@@ -234,7 +234,7 @@ void autoscale_decide(const struct autoscale_rules *rules, const struct autoscal
     wanted = limit_rate(rules, input, state, wanted, out);
     out->automatic = within(rules, wanted, out);
     out->result = overrule(rules, input, out);
-    if (!is_manual(input) && !input->dry_run)
+    if (!is_manual(input))
         note_change(rules, state, out);
     autoscale_explain(out);
 }

@@ -168,6 +168,11 @@ static void test_priorities(void **unused)
     input.current = input.ready = 10;
     rules.rules[0].priority = 1;
     assert_int_equal(decide(0), 9);
+    /* Wherever it stands. */
+    input.current = input.ready = 10;
+    rules.rules[2].priority = 2;
+    assert_int_equal(decide(0), 11);
+    rules.rules[2].priority = 0;
     /* Who wishes nothing has no say. */
     input.current = input.ready = 10;
     rules.rules[0].op = AUTOSCALE_LT;
@@ -191,6 +196,26 @@ static void test_cooldown(void **unused)
     assert_true(clips(AUTOSCALE_CLIP_COOLDOWN));
     assert_says("cooldown made it 12 instead of 14");
     assert_int_equal(decide(0), 14);
+}
+
+static void test_cooldowns_of_many_rules(void **unused)
+{
+    (void)unused;
+    /* More names than are remembered: the one that fired longest ago is forgotten. */
+    plain(1);
+    struct autoscale_rule *up = rule("", "m", AUTOSCALE_GTE, 0, AUTOSCALE_SCALE_UP, 1);
+    up->cooldown_ms = 3600000;
+    metric("m", 5);
+    for (int i = 0; i <= AUTOSCALE_MAX_RULES; i++) {
+        snprintf(up->name, sizeof(up->name), "r%d", i);
+        assert_int_equal(decide(1000), i + 2);
+    }
+    for (int i = 1; i <= AUTOSCALE_MAX_RULES; i++) {
+        snprintf(up->name, sizeof(up->name), "r%d", i);
+        assert_int_equal(decide(0), AUTOSCALE_MAX_RULES + 2);
+    }
+    snprintf(up->name, sizeof(up->name), "r0");
+    assert_int_equal(decide(0), AUTOSCALE_MAX_RULES + 3);
 }
 
 /* ---- missing data ---- */
@@ -291,6 +316,27 @@ static void test_stabilisation(void **unused)
     assert_int_equal(decide(5000), 15);
 }
 
+static void test_windows_are_covered(void **unused)
+{
+    (void)unused;
+    /* Wants that change at every look, more of them than are remembered one by one. */
+    plain(50);
+    target(60);
+    rules.down.window_ms = 3600000;
+    metric("cpu", 30);
+    decide(5000);
+    for (int i = 1; i <= 3600 / 5; i++) {
+        metric("cpu", i % 2 ? 10 : 20);
+        assert_int_equal(decide(5000), 50);
+    }
+    /* The longest run may hold what was in it a little longer. */
+    for (int i = 0; i < 4; i++) {
+        metric("cpu", i % 2 ? 10 : 20);
+        decide(5000);
+    }
+    assert_in_range(input.current, 9, 25);
+}
+
 static int until_down(void)
 {
     int steps = 0, before = input.current;
@@ -337,6 +383,22 @@ static void test_flap_guard(void **unused)
     assert_in_range(decision.down_window_ms - 300000, extra_ms / 2 - 2000, extra_ms / 2 + 2000);
     decide(0);
     assert_int_equal(decision.down_window_ms, 300000);
+}
+
+static void test_one_flap_for_each_way_down(void **unused)
+{
+    (void)unused;
+    plain(12);
+    target(60);
+    rules.down.window_ms = 300000;
+    rules.flap_windows = 5;
+    until_down();
+    metric("cpu", 120);
+    for (int i = 0; i < 3; i++) {
+        decide(5000);
+        assert_true(decision.result > decision.current);
+    }
+    assert_in_range(state.guard_ms, 290000, 300000);
 }
 
 static void test_rates(void **unused)
@@ -426,6 +488,8 @@ static void test_manual(void **unused)
     assert_int_equal(decision.automatic, 15);
     assert_true(clips(AUTOSCALE_CLIP_MANUAL));
     assert_says("manual made it 6 instead of 15");
+    /* What people do is held neither against them nor against the rules. */
+    assert_int_equal(state.ups.count + state.downs.count, 0);
     assert_int_equal(decide(0), 9); /* it is over */
     input.manual = (struct autoscale_manual){.set = true, .instances = 50, .until_ms = INT64_MAX};
     assert_int_equal(decide(0), 20);
@@ -751,10 +815,13 @@ int main(void)
         cmocka_unit_test(test_targets),
         cmocka_unit_test(test_priorities),
         cmocka_unit_test(test_cooldown),
+        cmocka_unit_test(test_cooldowns_of_many_rules),
         cmocka_unit_test(test_missing_data_keeps_workers),
         cmocka_unit_test(test_silent_workers),
         cmocka_unit_test(test_stabilisation),
+        cmocka_unit_test(test_windows_are_covered),
         cmocka_unit_test(test_flap_guard),
+        cmocka_unit_test(test_one_flap_for_each_way_down),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_rate_memory_is_bounded),
         cmocka_unit_test(test_min_and_max),
