@@ -220,6 +220,8 @@ static void carry_out_one(struct master *master, const struct policy_action *act
     }
 }
 
+enum { AGAIN_MS = 20 };
+
 void master_carry_out(struct master *master)
 {
     if (master->reconcile == NULL)
@@ -236,6 +238,10 @@ void master_carry_out(struct master *master)
             break;
     }
     int64_t now_ms = clock_monotonic_ms();
+    /* No memory for all of it, or no end in sight: a little later again. */
+    if ((master->plan.failed || master->plan.count > 0) &&
+        master->plan.wake_at_ms > now_ms + AGAIN_MS)
+        master->plan.wake_at_ms = now_ms + AGAIN_MS;
     int64_t wait_ms = master->plan.wake_at_ms - now_ms;
     if (master->plan.wake_at_ms == INT64_MAX)
         (void)event_del(master->reconcile);

@@ -407,7 +407,11 @@ static void on_acceptable(evutil_socket_t fd, short what, void *context)
 static bool has_queued(const struct listener *listener)
 {
     struct pollfd queue = {.fd = listener->fd, .events = POLLIN};
-    return poll(&queue, 1, 0) > 0 && (queue.revents & POLLIN) != 0;
+    int ready;
+    do {
+        ready = poll(&queue, 1, 0);
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0 && (queue.revents & POLLIN) != 0;
 }
 
 /* True when nothing is left in the queue that this worker could take later. */

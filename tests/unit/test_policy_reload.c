@@ -237,8 +237,9 @@ static void test_canary_without_room(void **state)
     TAILQ_FOREACH (worker, &slot->workers, in_slot)
         if (worker->cut)
             cut = worker;
+    assert_non_null(cut);
     if (cut == NULL)
-        fail_msg("nobody was cut");
+        return;
     /* It is killed when it does not obey. */
     pass(&sim, 2000);
     assert_int_equal(cut->kill_signal, SIGKILL);
