@@ -373,6 +373,8 @@ def test_nobody_is_reset_when_it_starts(make_cluster, address):
         report = client.stop()
     finally:
         client.kill()
-    bad = [failure for failure in report["failures"] if failure["what"] != "connect_refused"]
+    # A SYN that is ignored comes again after 1, 2 and 4 s, which may be in the next end.
+    harmless = ("connect_refused", "connect_timeout")
+    bad = [failure for failure in report["failures"] if failure["what"] not in harmless]
     assert not bad, bad[:5]
     assert report["answered"] > 1000
