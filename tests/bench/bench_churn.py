@@ -41,7 +41,8 @@ class Row:
 
 
 TEST_WORKER = {"worker_path": str(harness.TEST_WORKER)}
-EVEN = {"balance": {"algorithm": "round-robin"}}
+# What the kernel does by itself: nobody is steered away from who is slow.
+EVEN = {"balance": {"algorithm": "round-robin"}, "stall_timeout": "30s", "suspect_timeout": "30s"}
 ROWS = [
     Row("scale", "{} scale-downs and scale-ups", churn.scaling, 300, 10),
     Row("scale-20ms", "{} scale-downs and scale-ups, 20 ms away", churn.scaling, 100, 5, False),
