@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static const char pid_variable[] = "MUSTER_UPGRADE_PID";
 static const char back_variable[] = "MUSTER_UPGRADE_BACK";
 static const char program_variable[] = "MUSTER_UPGRADE_PROGRAM";
 static const char clients_variable[] = "MUSTER_UPGRADE_CLIENTS";
@@ -55,10 +56,36 @@ static int read_descriptors(const char *text, int *out, int most)
     return count;
 }
 
+static void forget_variables(void)
+{
+    static const char *const all[] = {pid_variable,     back_variable,    program_variable,
+                                      clients_variable, sockets_variable, config_variable,
+                                      failed_variable};
+    for (size_t i = 0; i < ARRAY_COUNT(all); i++)
+        (void)unsetenv(all[i]);
+}
+
+/* The variables are meant for this process only, not for one that was started
+ * with them in its environment. */
+static bool is_succession(void)
+{
+    const char *text = getenv(pid_variable);
+    return text != NULL && strtol(text, NULL, 10) == (long)getpid();
+}
+
+static void put_pid(void)
+{
+    char number[16];
+    (void)snprintf(number, sizeof(number), "%ld", (long)getpid());
+    (void)setenv(pid_variable, number, 1);
+}
+
 void succession_arrive(struct succession *out)
 {
     char *end;
     *out = (struct succession){.back_fd = -1, .config_fd = -1, .sockets_fd = {-1, -1}};
+    if (!is_succession())
+        forget_variables();
     const char *config = getenv(config_variable);
     const char *back = getenv(back_variable);
     const char *failed = getenv(failed_variable);
@@ -78,12 +105,7 @@ void succession_arrive(struct succession *out)
             read_descriptors(getenv(clients_variable), out->clients, SUCCESSION_CLIENTS);
         (void)read_descriptors(getenv(sockets_variable), out->sockets_fd, SUCCESSION_SOCKETS);
     }
-    (void)unsetenv(back_variable);
-    (void)unsetenv(program_variable);
-    (void)unsetenv(clients_variable);
-    (void)unsetenv(config_variable);
-    (void)unsetenv(sockets_variable);
-    (void)unsetenv(failed_variable);
+    forget_variables();
 }
 
 /* ---- which program ---- */
@@ -185,16 +207,13 @@ int succession_execute(const char *program, char *const argv[], const struct suc
     put_descriptor(back_variable, self);
     put_descriptor(config_variable, kept->config_fd);
     (void)setenv(program_variable, program, 1);
+    put_pid();
     block_signals(true, &before);
     (void)execve(program, argv, environ);
 
     int err = -errno;
     block_signals(false, &before);
-    (void)unsetenv(back_variable);
-    (void)unsetenv(program_variable);
-    (void)unsetenv(clients_variable);
-    (void)unsetenv(config_variable);
-    (void)unsetenv(sockets_variable);
+    forget_variables();
     (void)close(self);
     keep_open(kept->config_fd, false);
     for (int i = 0; i < kept->client_count; i++)
@@ -214,6 +233,7 @@ void succession_go_back(const struct succession *arrival, char *const argv[], co
     put_descriptors(sockets_variable, &arrival->sockets_fd[SUCCESSION_SOCKETS - 1], 1);
     (void)setenv(program_variable, arrival->program, 1);
     (void)setenv(failed_variable, reason, 1);
+    put_pid();
     if (arrival->config_fd >= 0)
         put_descriptor(config_variable, arrival->config_fd);
     block_signals(true, &before);

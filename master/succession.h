@@ -7,6 +7,7 @@
  * What has to be passed on directly is in the environment, which is cleared of
  * it at once:
  *
+ *   MUSTER_UPGRADE_PID      the process that all of these are meant for
  *   MUSTER_UPGRADE_BACK     a descriptor of the program before, to go back to
  *   MUSTER_UPGRADE_PROGRAM  the path that upgrades execute
  *   MUSTER_UPGRADE_CLIENTS  connections of clients that wait for the result

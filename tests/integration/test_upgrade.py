@@ -294,3 +294,11 @@ def test_nothing_is_left_open(installed):
         harness.wait_until(lambda: cluster.status()["worker_counts"]["draining"] == 0)
         counts.append(len(os.listdir(f"/proc/{cluster.process.pid}/fd")))
     assert counts[-1] <= counts[0] + 2, counts
+
+
+def test_a_start_with_such_variables_is_an_ordinary_start(make_cluster):
+    """They are for the process that they name."""
+    cluster = make_cluster(env={"MUSTER_UPGRADE_FAILED": "nothing", "MUSTER_UPGRADE_BACK": "3",
+                                "MUSTER_UPGRADE_PID": "1", "MUSTER_UPGRADE_CLIENTS": "4,5"})
+    assert cluster.status()["upgrade"] is None
+    assert not cluster.log_lines("upgrade failed")
